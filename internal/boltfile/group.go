@@ -1,0 +1,179 @@
+package boltfile
+
+import (
+	"context"
+	"sync"
+
+	"go.etcd.io/bbolt"
+)
+
+// group gathers the calls that wait for a transaction.
+type group struct {
+	mu      sync.Mutex
+	waiting []*call
+	leading bool   // a goroutine commits for all
+	leaders sync.WaitGroup
+	wake    func() // set while a worker commits for all
+	closed  bool
+}
+
+type call struct {
+	fn   func(*bbolt.Tx) error
+	done chan error
+}
+
+// Update runs fn in a write transaction, together with the calls of others that wait at the time, and returns when
+// it is durable. fn may run more than once, and must not have written anything when it returns an error, which
+// then is the error of this call alone.
+//
+// When ctx ends before a transaction has taken the call, it never will, and the error is ctx's. A call that was
+// taken is waited for.
+func (f *File) Update(ctx context.Context, fn func(*bbolt.Tx) error) error {
+	c := &call{fn: fn, done: make(chan error, 1)}
+	if err := f.join(c); err != nil {
+		return err
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-ctx.Done():
+	}
+	if f.group.withdraw(c) {
+		return ctx.Err()
+	}
+	return <-c.done
+}
+
+// join adds a call, and sees to it that somebody commits.
+func (f *File) join(c *call) error {
+	g := &f.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return ErrClosed
+	}
+	g.waiting = append(g.waiting, c)
+	f.seeToLeader()
+	return nil
+}
+
+// seeToLeader wakes the host, or else starts a goroutine that commits. The group is locked.
+func (f *File) seeToLeader() {
+	g := &f.group
+	switch {
+	case g.wake != nil:
+		g.wake()
+	case !g.leading:
+		g.leading = true
+		g.leaders.Go(f.lead)
+	}
+}
+
+func (g *group) withdraw(c *call) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, w := range g.waiting {
+		if w == c {
+			g.waiting = append(g.waiting[:i:i], g.waiting[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// lead commits for all that wait until nobody does, or until a worker takes over.
+func (f *File) lead() {
+	for f.group.stillLeading() {
+		tx, err := f.Begin()
+		if err != nil {
+			finish(f.group.take(), err)
+			continue
+		}
+		tx.TakeWaiting()
+		_ = tx.Commit() // each call has been told
+	}
+}
+
+func (g *group) stillLeading() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.leading = len(g.waiting) > 0 && g.wake == nil
+	return g.leading
+}
+
+func (g *group) take() []*call {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	calls := g.waiting
+	g.waiting = nil
+	return calls
+}
+
+func (g *group) giveBack(calls []*call) {
+	if len(calls) == 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		finish(calls, ErrClosed)
+		return
+	}
+	g.waiting = append(calls, g.waiting...)
+}
+
+func (g *group) close() {
+	g.mu.Lock()
+	g.closed = true
+	finish(g.waiting, ErrClosed)
+	g.waiting = nil
+	g.mu.Unlock()
+	g.leaders.Wait()
+}
+
+func finish(calls []*call, err error) {
+	for _, c := range calls {
+		c.done <- err
+	}
+}
+
+// TakeWaiting runs the calls that wait inside the transaction, and tells how many it took. Commit tells them the outcome.
+func (t *Tx) TakeWaiting() int {
+	calls := t.file.group.take()
+	for _, c := range calls {
+		if err := c.fn(t.Tx); err != nil {
+			c.done <- err
+			continue
+		}
+		t.calls = append(t.calls, c)
+	}
+	return len(calls)
+}
+
+// Waiting tells whether a call of Update waits.
+func (f *File) Waiting() bool {
+	f.group.mu.Lock()
+	defer f.group.mu.Unlock()
+	return len(f.group.waiting) > 0
+}
+
+// Host makes the caller the one who commits for all: wake is called (under a lock: it must not wait) whenever a call
+// of Update waits, and the host's transactions are to take it along. The returned function ends it.
+func (f *File) Host(wake func()) (release func()) {
+	f.group.mu.Lock()
+	defer f.group.mu.Unlock()
+	f.group.wake = wake
+	if len(f.group.waiting) > 0 {
+		wake()
+	}
+	return f.unhost
+}
+
+func (f *File) unhost() {
+	f.group.mu.Lock()
+	defer f.group.mu.Unlock()
+	f.group.wake = nil
+	if len(f.group.waiting) > 0 {
+		f.seeToLeader()
+	}
+}

@@ -1,0 +1,247 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cqrs-server/cqrs/internal/ids"
+	"github.com/google/uuid"
+)
+
+// Envelope is what the events of one commit have in common.
+type Envelope struct {
+	Shard int    // where it was accepted; not part of the record's bytes
+	T     uint64 // the number it was accepted as; not part of the record's bytes
+
+	Command     uuid.UUID
+	CommandType string
+	Key         string
+	Time        int64 // the command's time, milliseconds since 1970
+	Basis       uint64
+	Code        string // code version of who decided it
+}
+
+// Event is one event of a record.
+type Event struct {
+	ID      uuid.UUID // ids.Event(command, index, segment); not part of the record's bytes
+	Index   int       // its place in the record, from 0
+	Segment string
+	Type    string
+	Data    []byte
+}
+
+// Entry is an event together with what its commit says of it.
+type Entry struct {
+	Envelope
+	Event
+}
+
+// Trace is a header that travels from a command to its events.
+type Trace struct{ Key, Value string }
+
+// Record is a commit: all events of one command, the unit of atomicity in log, store, aggregate and feedback.
+type Record struct {
+	Envelope
+	Payload [16]byte // digest of the command's type, key and payload: tells a repeated command from another under its id
+	Prev    []byte   // digest of the log it follows (32 bytes), or nil when it was decided as of its basis
+	Trace   []Trace
+	Remarks []byte // what the decision told the sender beside the events; nil for nothing
+	Events  []Event
+}
+
+const recordVersion = 1
+
+const (
+	hasPrev = 1 << iota
+	hasRemarks
+	hasTrace
+	knownFlags = hasPrev | hasRemarks | hasTrace
+)
+
+// ErrRecord is wrapped by every error of Decode.
+var ErrRecord = errors.New("store: not a commit record")
+
+// Append adds the record's bytes to dst. The same record always gives the same bytes.
+func (r *Record) Append(dst []byte) []byte {
+	dst = append(dst, recordVersion, r.flags())
+	dst = append(dst, r.Command[:]...)
+	dst = append(dst, r.Payload[:]...)
+	if r.Prev != nil {
+		dst = append(dst, r.Prev[:32]...)
+	}
+	dst = binary.AppendVarint(dst, r.Time)
+	dst = binary.AppendUvarint(dst, r.Basis)
+	dst = appendString(dst, r.CommandType)
+	dst = appendString(dst, r.Key)
+	dst = appendString(dst, r.Code)
+	if r.Remarks != nil {
+		dst = appendBytes(dst, r.Remarks)
+	}
+	if len(r.Trace) > 0 {
+		dst = appendTrace(dst, r.Trace)
+	}
+	return appendEvents(dst, r.Events)
+}
+
+func (r *Record) flags() (f byte) {
+	if r.Prev != nil {
+		f |= hasPrev
+	}
+	if r.Remarks != nil {
+		f |= hasRemarks
+	}
+	if len(r.Trace) > 0 {
+		f |= hasTrace
+	}
+	return f
+}
+
+func appendTrace(dst []byte, trace []Trace) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(trace)))
+	for _, h := range trace {
+		dst = appendString(appendString(dst, h.Key), h.Value)
+	}
+	return dst
+}
+
+func appendEvents(dst []byte, events []Event) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(events)))
+	for i := range events {
+		dst = appendString(dst, events[i].Segment)
+		dst = appendString(dst, events[i].Type)
+		dst = appendBytes(dst, events[i].Data)
+	}
+	return dst
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+func appendBytes(dst, b []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
+// Decode reads what Append wrote. Shard and T are left as they are. Prev, Remarks and the events' Data point into data.
+func (r *Record) Decode(data []byte) error {
+	d := decoder{rest: data}
+	r.decode(&d)
+	if d.err == nil && len(d.rest) > 0 {
+		d.fail("%d bytes too many", len(d.rest))
+	}
+	return d.err
+}
+
+func (r *Record) decode(d *decoder) {
+	if v := d.byte(); d.err == nil && v != recordVersion {
+		d.fail("version %d, and this code reads version %d", v, recordVersion)
+	}
+	flags := d.byte()
+	if flags&^knownFlags != 0 {
+		d.fail("unknown flags %#x", flags)
+	}
+	copy(r.Command[:], d.take(16))
+	copy(r.Payload[:], d.take(16))
+	r.Prev, r.Remarks, r.Trace = nil, nil, nil
+	if flags&hasPrev != 0 {
+		r.Prev = d.take(32)
+	}
+	r.Time, r.Basis = d.varint(), d.uvarint()
+	r.CommandType, r.Key, r.Code = d.string(), d.string(), d.string()
+	if flags&hasRemarks != 0 {
+		r.Remarks = d.bytes()
+	}
+	if flags&hasTrace != 0 {
+		r.Trace = d.trace()
+	}
+	r.Events = d.events(r.Command, r.Events[:0])
+}
+
+type decoder struct {
+	rest []byte
+	err  error
+}
+
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: "+format, append([]any{ErrRecord}, args...)...)
+	}
+	d.rest = nil
+}
+
+func (d *decoder) take(n int) []byte {
+	if n < 0 || n > len(d.rest) {
+		d.fail("cut off")
+		return nil
+	}
+	b := d.rest[:n:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+func (d *decoder) byte() byte {
+	if b := d.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.fail("bad number")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.rest)
+	if n <= 0 {
+		d.fail("bad number")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) bytes() []byte {
+	n := d.uvarint()
+	if n > uint64(len(d.rest)) {
+		d.fail("cut off")
+		return nil
+	}
+	return d.take(int(n))
+}
+
+func (d *decoder) string() string { return string(d.bytes()) }
+
+// count reads how many things follow; each takes at least size bytes, so that a hostile count cannot ask for memory.
+func (d *decoder) count(size int) int {
+	n := d.uvarint()
+	if n > uint64(len(d.rest)/size) {
+		d.fail("cut off")
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) trace() []Trace {
+	trace := make([]Trace, d.count(2))
+	for i := range trace {
+		trace[i] = Trace{Key: d.string(), Value: d.string()}
+	}
+	return trace
+}
+
+func (d *decoder) events(command uuid.UUID, dst []Event) []Event {
+	n := d.count(3)
+	for i := range n {
+		e := Event{Index: i, Segment: d.string(), Type: d.string(), Data: d.bytes()}
+		e.ID = ids.Event(command, i, e.Segment)
+		dst = append(dst, e)
+	}
+	return dst
+}
