@@ -123,7 +123,8 @@ func appendBytes(dst, b []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }
 
-// Decode reads what Append wrote. Shard and T are left as they are. Prev, Remarks and the events' Data point into data.
+// Decode reads what Append wrote, and nothing else: what it takes, Append gives back byte for byte. Shard and T are left as
+// they are. Prev, Remarks and the events' Data point into data. After an error the record is not to be used.
 func (r *Record) Decode(data []byte) error {
 	d := decoder{rest: data}
 	r.decode(&d)
@@ -189,7 +190,7 @@ func (d *decoder) byte() byte {
 
 func (d *decoder) uvarint() uint64 {
 	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
+	if !d.shortest(n) {
 		d.fail("bad number")
 		return 0
 	}
@@ -199,12 +200,17 @@ func (d *decoder) uvarint() uint64 {
 
 func (d *decoder) varint() int64 {
 	v, n := binary.Varint(d.rest)
-	if n <= 0 {
+	if !d.shortest(n) {
 		d.fail("bad number")
 		return 0
 	}
 	d.rest = d.rest[n:]
 	return v
+}
+
+// shortest tells whether the number in the next n bytes is there and has no byte too many.
+func (d *decoder) shortest(n int) bool {
+	return n == 1 || n > 1 && d.rest[n-1] != 0
 }
 
 func (d *decoder) bytes() []byte {
@@ -229,7 +235,11 @@ func (d *decoder) count(size int) int {
 }
 
 func (d *decoder) trace() []Trace {
-	trace := make([]Trace, d.count(2))
+	n := d.count(2)
+	if n == 0 {
+		d.fail("an empty trace")
+	}
+	trace := make([]Trace, n)
 	for i := range trace {
 		trace[i] = Trace{Key: d.string(), Value: d.string()}
 	}
@@ -240,6 +250,9 @@ func (d *decoder) events(command uuid.UUID, dst []Event) []Event {
 	n := d.count(3)
 	for i := range n {
 		e := Event{Index: i, Segment: d.string(), Type: d.string(), Data: d.bytes()}
+		if d.err != nil {
+			return dst
+		}
 		e.ID = ids.Event(command, i, e.Segment)
 		dst = append(dst, e)
 	}

@@ -3,14 +3,14 @@
 // The queue, the store and the aggregate of a shard may live in one file. What they write in one batch then costs one
 // bbolt commit. Callers that arrive alone (a Send, say) call Update; all those waiting at a time share a transaction. While a
 // worker holds the file as its Host, the worker's own transactions take the waiting calls along.
+//
+// After a write that failed the file is opened anew and read back, so that a commit has one of three outcomes: it took
+// place, it did not, or (ErrUnknown) that could not be learned.
 package boltfile
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -23,8 +23,8 @@ import (
 const Format = 1
 
 var (
-	// ErrLocked says that another process holds the file.
-	ErrLocked = errors.New("another process holds the file")
+	// ErrLocked says that the file is open elsewhere, in another process or in this one.
+	ErrLocked = errors.New("the file is locked: it is open already, in another process or in this one, which must close it first")
 	// ErrDamaged says that the file is no whole bbolt file.
 	ErrDamaged = errors.New("the file is damaged")
 	// ErrFormat says that the file has a layout that this code does not know.
@@ -57,11 +57,14 @@ type File struct {
 	opts Options
 	id   uuid.UUID
 
-	swap   sync.RWMutex // held for writing while the handle is replaced after a failed commit
-	db     *bbolt.DB
+	writer sync.Mutex   // held by a write transaction, from Begin until its outcome is known
+	swap   sync.RWMutex // held for writing while the handle is replaced
+	db     *bbolt.DB    // nil from a reopening that failed until one that succeeds
 	closed bool
 
-	group group
+	group    group
+	reopened hooks
+	commit   func(*bbolt.Tx) error // bbolt's own, which tests make fail
 }
 
 // Open opens the file at path, and makes it when it is not there.
@@ -69,30 +72,35 @@ func Open(path string, opts Options) (*File, error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = time.Second
 	}
-	f := &File{path: path, opts: opts}
+	f := &File{path: path, opts: opts, commit: (*bbolt.Tx).Commit}
 	if err := f.open(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return f, nil
 }
 
-func (f *File) open() error {
+func (f *File) open() (err error) {
 	if err := f.makeIfMissing(); err != nil {
 		return err
 	}
+	f.db, f.id, err = f.attach()
+	return err
+}
+
+// attach opens the file that is there, and checks that it is what it should be.
+func (f *File) attach() (*bbolt.DB, uuid.UUID, error) {
 	if err := checkWhole(f.path); err != nil {
-		return err
+		return nil, uuid.Nil, err
 	}
 	db, err := bbolt.Open(f.path, 0o600, f.boltOptions())
 	if err != nil {
-		return explain(err)
+		return nil, uuid.Nil, explain(err)
 	}
-	if err := db.View(f.readMeta); err != nil {
-		db.Close()
-		return err
+	var id uuid.UUID
+	if err := db.View(func(tx *bbolt.Tx) error { id, err = f.readMeta(tx); return err }); err != nil {
+		return nil, uuid.Nil, errors.Join(err, db.Close())
 	}
-	f.db = db
-	return nil
+	return db, id, nil
 }
 
 func (f *File) boltOptions() *bbolt.Options {
@@ -118,63 +126,21 @@ func explain(err error) error {
 	return err
 }
 
-// makeIfMissing makes the file under another name and links it into place when it is whole: a power cut on the
-// way leaves no file that can't be opened, and of two processes one wins.
-func (f *File) makeIfMissing() error {
-	if _, err := os.Stat(f.path); err == nil || !os.IsNotExist(err) || f.opts.ReadOnly {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
-		return err
-	}
-	temp := fmt.Sprintf("%s.new-%s", f.path, uuid.NewString())
-	defer os.Remove(temp)
-	if err := f.make(temp); err != nil {
-		return err
-	}
-	if err := os.Link(temp, f.path); err != nil && !os.IsExist(err) {
-		return err
-	}
-	return syncDir(filepath.Dir(f.path))
-}
-
-func (f *File) make(path string) error {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: f.opts.Timeout, NoFreelistSync: true})
-	if err != nil {
-		return err
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucket(metaBucket)
-		if err != nil {
-			return err
-		}
-		id := uuid.New()
-		return errors.Join(b.Put(formatKey, []byte{Format}), b.Put(kindKey, []byte(f.opts.Kind)), b.Put(idKey, id[:]))
-	})
-	return errors.Join(err, db.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-func (f *File) readMeta(tx *bbolt.Tx) error {
+func (f *File) readMeta(tx *bbolt.Tx) (id uuid.UUID, err error) {
 	b := tx.Bucket(metaBucket)
 	if b == nil {
-		return fmt.Errorf("%w: it was not written by this library", ErrFormat)
+		return id, fmt.Errorf("%w: it was not written by this library", ErrFormat)
 	}
 	if v := b.Get(formatKey); len(v) != 1 || v[0] != Format {
-		return fmt.Errorf("%w: it has format version %v, and this code reads version %d", ErrFormat, v, Format)
+		return id, fmt.Errorf("%w: it has format version %v, and this code reads version %d", ErrFormat, v, Format)
 	}
 	if kind := b.Get(kindKey); string(kind) != f.opts.Kind {
-		return fmt.Errorf("%w: it is a %q file, not a %q file", ErrFormat, kind, f.opts.Kind)
+		return id, fmt.Errorf("%w: it is a %q file, not a %q file", ErrFormat, kind, f.opts.Kind)
 	}
-	copy(f.id[:], b.Get(idKey))
-	return nil
+	if copy(id[:], b.Get(idKey)) != len(id) {
+		return id, fmt.Errorf("%w: its id is missing", ErrFormat)
+	}
+	return id, nil
 }
 
 // Path is where the file is.
@@ -185,12 +151,7 @@ func (f *File) ID() uuid.UUID { return f.id }
 
 // View calls fn with a read transaction. fn must not wait for anything and must copy what it keeps.
 func (f *File) View(fn func(*bbolt.Tx) error) error {
-	f.swap.RLock()
-	defer f.swap.RUnlock()
-	if f.closed || f.db == nil {
-		return ErrClosed
-	}
-	return f.db.View(fn)
+	return f.withHandle(func(db *bbolt.DB) error { return db.View(fn) })
 }
 
 // Size is the file's length in bytes.
@@ -199,9 +160,11 @@ func (f *File) Size() (n int64) {
 	return n
 }
 
-// Close waits for the transactions under way and closes the file.
+// Close waits for the transactions under way and closes the file. A second Close does nothing.
 func (f *File) Close() error {
 	f.group.close()
+	f.writer.Lock()
+	defer f.writer.Unlock()
 	f.swap.Lock()
 	defer f.swap.Unlock()
 	if f.closed {
@@ -214,87 +177,48 @@ func (f *File) Close() error {
 	return f.db.Close()
 }
 
-// Tx is a write transaction that takes waiting calls of Update along.
-type Tx struct {
-	*bbolt.Tx
-	file  *File
-	stamp uint64
-	calls []*call
-}
-
-// Begin starts a write transaction. Only one runs at a time; another Begin waits.
-func (f *File) Begin() (*Tx, error) {
+// withHandle calls fn with the handle, which stays open meanwhile.
+func (f *File) withHandle(fn func(*bbolt.DB) error) error {
 	f.swap.RLock()
 	defer f.swap.RUnlock()
+	if f.db == nil && !f.closed {
+		f.swap.RUnlock()
+		err := f.openAgain()
+		f.swap.RLock()
+		if err != nil {
+			return err
+		}
+	}
 	if f.closed || f.db == nil {
-		return nil, ErrClosed
+		return ErrClosed
 	}
-	tx, err := f.db.Begin(true)
-	if err != nil {
-		return nil, explain(err)
-	}
-	return stamped(f, tx)
+	return fn(f.db)
 }
 
-// stamped numbers the transaction inside the file, so that after a failed commit it can be read back whether it took place.
-func stamped(f *File, tx *bbolt.Tx) (*Tx, error) {
-	b := tx.Bucket(metaBucket)
-	var last uint64
-	if v := b.Get(stampKey); len(v) == 8 {
-		last = binary.BigEndian.Uint64(v)
-	}
-	if err := b.Put(stampKey, binary.BigEndian.AppendUint64(nil, last+1)); err != nil {
-		return nil, errors.Join(err, tx.Rollback())
-	}
-	return &Tx{Tx: tx, file: f, stamp: last + 1}, nil
-}
-
-// Commit makes the transaction durable. After an error of bbolt, whose outcome is unknown, the file is opened anew and
-// read back: Commit returns nil when the transaction is there, ErrUnknown (wrapped) when that can't be learned, and the error
-// otherwise.
-func (t *Tx) Commit() error {
-	err := t.Tx.Commit()
-	if err != nil {
-		_ = t.Tx.Rollback() // after an early error bbolt leaves the transaction open
-		err = t.file.readBack(t.stamp, err)
-	}
-	finish(t.calls, err)
-	t.calls = nil
-	return err
-}
-
-// Rollback undoes the transaction. The calls it took along go into the next one.
-func (t *Tx) Rollback() error {
-	err := t.Tx.Rollback()
-	t.file.group.giveBack(t.calls)
-	t.calls = nil
-	return err
-}
-
-func (f *File) readBack(stamp uint64, cause error) error {
+// openAgain tries again what failed in reopen.
+func (f *File) openAgain() error {
 	f.swap.Lock()
 	defer f.swap.Unlock()
-	if f.closed {
-		return fmt.Errorf("%w: %w", ErrUnknown, cause)
-	}
-	if err := f.reopen(); err != nil {
-		return fmt.Errorf("%w: %w (and opening %s again: %w)", ErrUnknown, cause, f.path, err)
-	}
-	var found uint64
-	_ = f.db.View(func(tx *bbolt.Tx) error {
-		if v := tx.Bucket(metaBucket).Get(stampKey); len(v) == 8 {
-			found = binary.BigEndian.Uint64(v)
-		}
-		return nil
-	})
-	if found >= stamp {
+	if f.closed || f.db != nil {
 		return nil
 	}
-	return fmt.Errorf("write %s: %w", f.path, cause)
+	return f.reopen()
 }
 
+// reopen opens the file anew. It never makes the file: one that is gone, or another one in its place, is an error.
+// The swap lock is held.
 func (f *File) reopen() error {
-	_ = f.db.Close()
-	f.db = nil
-	return f.open()
+	if f.db != nil {
+		_ = f.db.Close()
+		f.db = nil
+	}
+	db, id, err := f.attach()
+	if err != nil {
+		return fmt.Errorf("open %s again after a write that failed: %w", f.path, err)
+	}
+	if id != f.id {
+		return errors.Join(fmt.Errorf("open %s again after a write that failed: %w: another file took its place", f.path, ErrFormat), db.Close())
+	}
+	f.db = db
+	return nil
 }

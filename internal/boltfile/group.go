@@ -2,34 +2,42 @@ package boltfile
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"go.etcd.io/bbolt"
 )
 
-// group gathers the calls that wait for a transaction.
+// group gathers the calls that wait for a transaction. At any time when calls wait, either a host has been woken
+// since, or a leader is running that will look again.
 type group struct {
 	mu      sync.Mutex
 	waiting []*call
-	leading bool   // a goroutine commits for all
+	leading bool // a goroutine commits for all
 	leaders sync.WaitGroup
-	wake    func() // set while a worker commits for all
+	host    *host // set while a worker commits for all
 	closed  bool
 }
 
+type host struct{ wake func() }
+
 type call struct {
+	ctx  context.Context
 	fn   func(*bbolt.Tx) error
-	done chan error
+	done chan error // takes one value
 }
 
 // Update runs fn in a write transaction, together with the calls of others that wait at the time, and returns when
-// it is durable. fn may run more than once, and must not have written anything when it returns an error, which
-// then is the error of this call alone.
+// it is durable. fn may run more than once and on another goroutine, must not panic, and must not have written anything
+// when it returns an error, which then is the error of this call alone.
 //
 // When ctx ends before a transaction has taken the call, it never will, and the error is ctx's. A call that was
 // taken is waited for.
 func (f *File) Update(ctx context.Context, fn func(*bbolt.Tx) error) error {
-	c := &call{fn: fn, done: make(chan error, 1)}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c := &call{ctx: ctx, fn: fn, done: make(chan error, 1)}
 	if err := f.join(c); err != nil {
 		return err
 	}
@@ -57,12 +65,12 @@ func (f *File) join(c *call) error {
 	return nil
 }
 
-// seeToLeader wakes the host, or else starts a goroutine that commits. The group is locked.
+// seeToLeader wakes the host, or else starts a goroutine that commits. The group is locked, and calls wait.
 func (f *File) seeToLeader() {
 	g := &f.group
 	switch {
-	case g.wake != nil:
-		g.wake()
+	case g.host != nil:
+		g.host.wake()
 	case !g.leading:
 		g.leading = true
 		g.leaders.Go(f.lead)
@@ -72,32 +80,39 @@ func (f *File) seeToLeader() {
 func (g *group) withdraw(c *call) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, w := range g.waiting {
-		if w == c {
-			g.waiting = append(g.waiting[:i:i], g.waiting[i+1:]...)
-			return true
-		}
+	i := slices.Index(g.waiting, c)
+	if i < 0 {
+		return false
 	}
-	return false
+	g.waiting = slices.Delete(g.waiting, i, i+1)
+	return true
 }
 
 // lead commits for all that wait until nobody does, or until a worker takes over.
 func (f *File) lead() {
 	for f.group.stillLeading() {
-		tx, err := f.Begin()
-		if err != nil {
-			finish(f.group.take(), err)
-			continue
-		}
-		tx.TakeWaiting()
-		_ = tx.Commit() // each call has been told
+		f.commitWaiting()
 	}
+}
+
+func (f *File) commitWaiting() {
+	tx, err := f.Begin()
+	if err != nil {
+		finish(f.group.take(), err)
+		return
+	}
+	tx.TakeWaiting()
+	if len(tx.calls) == 0 { // a host was faster, or all were refused: nothing is worth an fsync
+		_ = tx.Rollback()
+		return
+	}
+	_ = tx.Commit() // each call has been told
 }
 
 func (g *group) stillLeading() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.leading = len(g.waiting) > 0 && g.wake == nil
+	g.leading = len(g.waiting) > 0 && g.host == nil
 	return g.leading
 }
 
@@ -109,17 +124,30 @@ func (g *group) take() []*call {
 	return calls
 }
 
-func (g *group) giveBack(calls []*call) {
-	if len(calls) == 0 {
-		return
-	}
+// giveBack puts calls that a transaction had taken in front of those that wait, less those whose context has ended.
+func (f *File) giveBack(calls []*call) {
+	g := &f.group
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		finish(calls, ErrClosed)
 		return
 	}
+	calls = slices.DeleteFunc(calls, (*call).abandoned)
+	if len(calls) == 0 {
+		return
+	}
 	g.waiting = append(calls, g.waiting...)
+	f.seeToLeader()
+}
+
+// abandoned ends a call that is in no transaction when its context has ended.
+func (c *call) abandoned() bool {
+	err := c.ctx.Err()
+	if err != nil {
+		c.done <- err
+	}
+	return err != nil
 }
 
 func (g *group) close() {
@@ -157,22 +185,27 @@ func (f *File) Waiting() bool {
 	return len(f.group.waiting) > 0
 }
 
-// Host makes the caller the one who commits for all: wake is called (under a lock: it must not wait) whenever a call
-// of Update waits, and the host's transactions are to take it along. The returned function ends it.
+// Host makes the caller the one who commits for all: wake is called (under a lock: it must not wait, nor call the file)
+// whenever a call of Update waits, and the host's transactions are to take it along. The returned function ends it. A later
+// Host takes the place of an earlier one.
 func (f *File) Host(wake func()) (release func()) {
+	h := &host{wake}
 	f.group.mu.Lock()
 	defer f.group.mu.Unlock()
-	f.group.wake = wake
+	f.group.host = h
 	if len(f.group.waiting) > 0 {
 		wake()
 	}
-	return f.unhost
+	return func() { f.unhost(h) }
 }
 
-func (f *File) unhost() {
+func (f *File) unhost(h *host) {
 	f.group.mu.Lock()
 	defer f.group.mu.Unlock()
-	f.group.wake = nil
+	if f.group.host != h {
+		return
+	}
+	f.group.host = nil
 	if len(f.group.waiting) > 0 {
 		f.seeToLeader()
 	}

@@ -20,6 +20,8 @@ const (
 	checksumAt   = 56
 	largestPage  = 1 << 16
 	smallestPage = 1 << 10
+	headSize     = largestPage + metaAt + metaSize
+	mostPages    = 1 << 46 // times the largest page: what an int64 holds
 )
 
 // checkWhole refuses a file that is shorter than its own header says. bbolt maps the file into memory, so reading beyond its
@@ -34,33 +36,41 @@ func checkWhole(path string) error {
 	if err != nil {
 		return err
 	}
-	need, err := wantedSize(file)
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: it is no regular file", ErrDamaged)
+	}
+	return checkSize(file, info.Size())
+}
+
+func checkSize(file io.Reader, size int64) error {
+	head, err := io.ReadAll(io.LimitReader(file, headSize))
 	if err != nil {
 		return err
 	}
-	if info.Size() < need {
-		return fmt.Errorf("%w: it has %d bytes, and its header speaks of %d: it was cut off", ErrDamaged, info.Size(), need)
+	meta, ok := newestMeta(head)
+	if !ok {
+		return fmt.Errorf("%w: it has no valid bbolt header", ErrDamaged)
+	}
+	if need := meta.highWater * meta.pageSize; size < need {
+		return fmt.Errorf("%w: it has %d bytes, and its header speaks of %d: it was cut off", ErrDamaged, size, need)
 	}
 	return nil
 }
 
-// wantedSize is the smallest size that fits the newest valid meta page.
-func wantedSize(r io.ReaderAt) (int64, error) {
-	first, ok := readMetaPage(r, 0)
-	sizes := []int64{first.pageSize}
+// newestMeta is the valid meta page that bbolt will go by.
+func newestMeta(head []byte) (newest metaPage, ok bool) {
+	newest, ok = metaPageAt(head, 0)
+	sizes := []int64{newest.pageSize}
 	if !ok {
 		sizes = pageSizes()
 	}
 	for _, size := range sizes {
-		second, ok2 := readMetaPage(r, size)
-		switch {
-		case ok2 && (!ok || second.txid > first.txid):
-			return second.highWater * second.pageSize, nil
-		case ok:
-			return first.highWater * first.pageSize, nil
+		second, ok2 := metaPageAt(head, size)
+		if ok2 && (!ok || second.txid > newest.txid) {
+			return second, true
 		}
 	}
-	return 0, fmt.Errorf("%w: it has no valid bbolt header", ErrDamaged)
+	return newest, ok
 }
 
 func pageSizes() (sizes []int64) {
@@ -75,20 +85,23 @@ type metaPage struct {
 	txid                uint64
 }
 
-func readMetaPage(r io.ReaderAt, at int64) (metaPage, bool) {
-	buf := make([]byte, metaSize)
-	if _, err := r.ReadAt(buf, at+metaAt); err != nil {
-		return metaPage{}, false
+func (m metaPage) sane() bool {
+	return m.pageSize >= smallestPage && m.pageSize <= largestPage && m.highWater > 2 && m.highWater < mostPages
+}
+
+func metaPageAt(head []byte, at int64) (m metaPage, ok bool) {
+	if at+metaAt+metaSize > int64(len(head)) {
+		return m, false
 	}
+	buf := head[at+metaAt:][:metaSize]
 	sum := fnv.New64a()
 	sum.Write(buf[:checksumAt])
 	order := binary.NativeEndian // bbolt writes its structs as they lie in memory
 	if order.Uint32(buf) != metaMagic || order.Uint64(buf[checksumAt:]) != sum.Sum64() {
-		return metaPage{}, false
+		return m, false
 	}
-	return metaPage{
-		pageSize:  int64(order.Uint32(buf[pageSizeAt:])),
-		highWater: int64(order.Uint64(buf[highWaterAt:])),
-		txid:      order.Uint64(buf[txidAt:]),
-	}, true
+	m.pageSize = int64(order.Uint32(buf[pageSizeAt:]))
+	m.highWater = int64(order.Uint64(buf[highWaterAt:]))
+	m.txid = order.Uint64(buf[txidAt:])
+	return m, m.sane()
 }

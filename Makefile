@@ -1,0 +1,29 @@
+# make test     everything there is to test; from a fresh clone it needs Go only
+# make lint     gofmt, go vet, staticcheck
+# make bench    speed, side by side with others, as ratios (a module of its own: bench/)
+# make vuln     known vulnerabilities in what is linked (a report)
+
+GO      ?= go
+TIMEOUT ?= 15m
+TOOL     = $(GO) tool -modfile=tools/go.mod
+
+.PHONY: test lint race unit examples bench vuln
+
+test: lint race
+
+race:
+	$(GO) test -race -timeout $(TIMEOUT) ./...
+
+unit:
+	$(GO) test -timeout $(TIMEOUT) ./...
+
+lint:
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+vuln:
+	-$(TOOL) govulncheck ./...
+
+bench:
+	cd bench && $(GO) run . $(BENCH)

@@ -1,0 +1,265 @@
+package cqrs
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"go.etcd.io/bbolt"
+)
+
+// Aggregator folds events into the tables. It may be asked for the same event only once: what it writes, the mark that the event is
+// applied, and t change together.
+type Aggregator interface {
+	// AggregateEvent applies one event. It must depend on nothing but the event and what it reads through tx. Events that
+	// it does not know it ignores: they are stored all the same. When it returns an error (or panics), nothing of what it wrote for this
+	// event stays, the event goes to the dead letters, and the aggregate says that it is incomplete.
+	AggregateEvent(ctx context.Context, tx *Tx, event Event) error
+}
+
+// Reader is what tables are read through: a View, a *Decision or a *Tx.
+type Reader interface {
+	// begin gives the rows, and end must be called when they have been read.
+	begin() (*txReader, error)
+	end(*txReader)
+}
+
+// txReader reads rows as of a t.
+type txReader struct {
+	rowTx *rowTx
+	t     uint64
+	err   error           // the first error: of reads whose callers can't be told
+	file  boltfile.ReadTx // of a View
+}
+
+func (r *txReader) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (d *Decision) begin() (*txReader, error) { return &d.reader, nil }
+func (d *Decision) end(*txReader)             {}
+
+// View is the aggregate's value at one t. It never changes; it holds no resources and may be kept.
+type View struct {
+	agg *aggregate
+	t   uint64
+}
+
+// T is the t of the value.
+func (v View) T() uint64 { return v.t }
+
+var readers = sync.Pool{New: func() any { return &txReader{rowTx: new(rowTx)} }}
+
+func (v View) begin() (*txReader, error) {
+	if v.agg == nil {
+		return nil, errors.New("cqrs: a View that no Runtime made")
+	}
+	if newest := v.agg.position().t; v.t > newest {
+		return nil, fmt.Errorf("%w: %d, and shard %d is at %d", ErrFuture, v.t, v.agg.shard, newest)
+	}
+	tx, err := v.agg.file.Read()
+	if err != nil {
+		return nil, readError(err)
+	}
+	r := readers.Get().(*txReader)
+	r.t, r.err, r.file = v.t, nil, tx
+	r.rowTx.reset(v.agg, tx.Tx)
+	return r, nil
+}
+
+func (v View) end(r *txReader) {
+	r.file.Close()
+	r.rowTx.release()
+	readers.Put(r)
+}
+
+func readError(err error) error {
+	if errors.Is(err, boltfile.ErrClosed) {
+		return ErrClosed
+	}
+	return err
+}
+
+// Tx is what AggregateEvent reads and writes the tables through. It is valid until AggregateEvent returns.
+type Tx struct {
+	reader   txReader
+	recorded Recorded
+}
+
+// Recorded is the event with its envelope: its id, time, t and command.
+func (tx *Tx) Recorded() Recorded { return tx.recorded }
+
+// T is the t of the commit that is being folded.
+func (tx *Tx) T() uint64 { return tx.reader.t }
+
+func (tx *Tx) begin() (*txReader, error) { return &tx.reader, nil }
+func (tx *Tx) end(*txReader)             {}
+
+// position is how far an aggregate has come. It changes in one transaction with the rows.
+type position struct {
+	t         uint64 // commits accepted
+	offset    int64  // next offset to read of the event queue
+	delivered uint64 // the t up to which outputs outside this file have been flushed
+	failed    uint64 // events whose fold failed
+	digest    Digest
+}
+
+const positionSize = 4*8 + 32
+
+func (p *position) encode() []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, positionSize), p.t)
+	b = binary.BigEndian.AppendUint64(b, uint64(p.offset))
+	b = binary.BigEndian.AppendUint64(b, p.delivered)
+	b = binary.BigEndian.AppendUint64(b, p.failed)
+	return append(b, p.digest[:]...)
+}
+
+func (p *position) decode(b []byte) error {
+	if len(b) != positionSize {
+		return fmt.Errorf("the aggregate's position has %d bytes instead of %d: the file is damaged", len(b), positionSize)
+	}
+	p.t = binary.BigEndian.Uint64(b)
+	p.offset = int64(binary.BigEndian.Uint64(b[8:]))
+	p.delivered = binary.BigEndian.Uint64(b[16:])
+	p.failed = binary.BigEndian.Uint64(b[24:])
+	p.digest = Digest(b[32:])
+	return nil
+}
+
+// aggregate is the read side of one shard, in its bbolt file.
+type aggregate struct {
+	file  *boltfile.File
+	shard int
+	fold  Aggregator
+
+	tables      []tableInfo // by id
+	ids         map[*tableCore]uint16
+	stateName   []byte
+	marksName   []byte
+	failedName  []byte
+	historyName []byte
+	groupsName  []byte
+
+	at atomic.Pointer[position] // what readers may see: committed
+}
+
+type tableInfo struct {
+	name   string
+	bucket []byte
+}
+
+func (a *aggregate) position() position { return *a.at.Load() }
+
+var positionKey = []byte("position")
+
+// openAggregate finds or makes the aggregate called name in the file.
+func openAggregate(file *boltfile.File, shard int, name string, fold Aggregator, tables []AnyTable) (*aggregate, error) {
+	prefix := "aggregate/" + name + "/"
+	a := &aggregate{
+		file: file, shard: shard, fold: fold, ids: map[*tableCore]uint16{},
+		stateName: []byte(prefix + "state"), marksName: []byte(prefix + "marks"), failedName: []byte(prefix + "failed"),
+		historyName: []byte(prefix + "history"), groupsName: []byte(prefix + "groups"),
+	}
+	err := file.Update(context.Background(), func(tx *bbolt.Tx) error { return a.setUp(tx, prefix, tables) })
+	if err != nil {
+		return nil, fmt.Errorf("aggregate %s in %s: %w", name, file.Path(), err)
+	}
+	return a, a.load()
+}
+
+func (a *aggregate) setUp(tx *bbolt.Tx, prefix string, tables []AnyTable) error {
+	for _, name := range [][]byte{a.stateName, a.marksName, a.failedName, a.historyName, a.groupsName} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	a.tables, a.ids = nil, map[*tableCore]uint16{}
+	return a.setUpTables(tx, prefix, tables)
+}
+
+// setUpTables gives each table the number it has in this file, and a new one when it is new.
+func (a *aggregate) setUpTables(tx *bbolt.Tx, prefix string, tables []AnyTable) error {
+	b, err := tx.CreateBucketIfNotExists([]byte(prefix + "tables"))
+	if err != nil {
+		return err
+	}
+	err = b.ForEach(func(k, v []byte) error {
+		a.note(prefix, string(k), binary.BigEndian.Uint16(v))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if err := a.setUpTable(tx, b, prefix, t.core()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *aggregate) note(prefix, name string, id uint16) {
+	for len(a.tables) <= int(id) {
+		a.tables = append(a.tables, tableInfo{})
+	}
+	a.tables[id] = tableInfo{name: name, bucket: []byte(prefix + "rows/" + name)}
+}
+
+func (a *aggregate) setUpTable(tx *bbolt.Tx, b *bbolt.Bucket, prefix string, t *tableCore) error {
+	if old := b.Get([]byte(t.name)); old != nil {
+		a.ids[t] = binary.BigEndian.Uint16(old)
+		if was := string(old[2:]); was != t.signature {
+			return fmt.Errorf("table %s was made with keys of type %s, and now has keys of type %s", t.name, was, t.signature)
+		}
+		return nil
+	}
+	id := uint16(len(a.tables))
+	a.note(prefix, t.name, id)
+	a.ids[t] = id
+	if _, err := tx.CreateBucketIfNotExists(a.tables[id].bucket); err != nil {
+		return err
+	}
+	return b.Put([]byte(t.name), append(binary.BigEndian.AppendUint16(nil, id), t.signature...))
+}
+
+// load reads the committed position.
+func (a *aggregate) load() error {
+	return readError(a.file.View(func(tx *bbolt.Tx) error {
+		p, err := a.positionIn(tx)
+		a.at.Store(&p)
+		return err
+	}))
+}
+
+func (a *aggregate) positionIn(tx *bbolt.Tx) (p position, err error) {
+	if raw := tx.Bucket(a.stateName).Get(positionKey); raw != nil {
+		err = p.decode(raw)
+	}
+	return p, err
+}
+
+// mark finds how a command ended.
+func (a *aggregate) mark(tx *bbolt.Tx, command []byte) (m mark, found bool, err error) {
+	raw := tx.Bucket(a.marksName).Get(command)
+	if raw == nil {
+		return m, false, nil
+	}
+	return m, true, m.decode(raw)
+}
+
+// ended finds how a command ended, in a read transaction of its own.
+func (a *aggregate) ended(id [16]byte) (m mark, found bool, err error) {
+	err = a.file.View(func(tx *bbolt.Tx) error {
+		m, found, err = a.mark(tx, id[:])
+		m.refusal = bytes.Clone(m.refusal)
+		return err
+	})
+	return m, found, readError(err)
+}

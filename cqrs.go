@@ -1,0 +1,321 @@
+// Package cqrs is a runtime for command/query responsibility segregation and event sourcing, embedded in a Go program.
+//
+// A program registers its command and event types and calls Send. A command goes to a queue, is coerced into its Go type and decided
+// (ProcessCommand) against the aggregate's value; the events it gives are one commit of the log, go to the event store by
+// id, for ever, and are folded (AggregateEvent) into tables that can be read as of any t. The sender hears of the result. Anything may
+// be delivered twice, and any process may die at any moment: the effect happens once.
+//
+// Without servers everything is kept in bbolt files in one folder, durably, in one process.
+//
+// The words are: a command is a request that may be refused; an event is a past-tense fact; a commit is all events of one
+// command; a shard is one totally ordered world with its log and its aggregate; t counts the commits accepted in a shard; the
+// basis is the t that a command's sender knew; a view is the aggregate's immutable value at one t.
+package cqrs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/store"
+	"github.com/cqrs-server/cqrs/workflow"
+	"github.com/google/uuid"
+
+	boltqueue "github.com/cqrs-server/cqrs/queue/bolt"
+	boltstore "github.com/cqrs-server/cqrs/store/bolt"
+)
+
+// Config says what a runtime knows and how it works. Its zero value works, and knows no commands.
+type Config struct {
+	// Commands holds one value of each command type, such as Register{}. A command arrives at ProcessCommand as
+	// the same type, a pointer if the value is one.
+	Commands []Command
+	// Events holds one value of each event type. An event arrives at AggregateEvent as the same type.
+	Events []Event
+	// Aggregator folds the events into Tables. Defaults to one that ignores them.
+	Aggregator Aggregator
+	// Tables names the tables that the Aggregator writes.
+	Tables []AnyTable
+
+	// Shards is the number of worlds, each with its own order, aggregate and t; a command's key chooses one. It is fixed when
+	// the data folder is made. Defaults to 1.
+	Shards int
+	// Consistency holds for command types that do not choose their own. Defaults to Serializable.
+	Consistency Consistency
+	// Plan is the workflow. Defaults to DefaultPlan().
+	Plan *workflow.Plan
+
+	// Code is the version of the program's code, kept with each command and commit. Defaults to the revision that the Go
+	// tool recorded when it built the program, or "NA".
+	Code string
+	// Batch is the most commands that are decided in one transaction. Defaults to 1000.
+	Batch int
+	// MaxCommand is the largest payload of a command, in bytes. Defaults to 1 MiB.
+	MaxCommand int
+	// MaxInFlight is how many receipts the runtime follows in memory at a time; others find their outcome in the files, which is
+	// slower. Defaults to 65536.
+	MaxInFlight int
+	// Retention is how long messages of the command and feedback queues are kept after they were handled. Defaults to
+	// 7 days; a negative value keeps them for ever.
+	Retention time.Duration
+	// LockTimeout is how long Open waits for another process to let go of the data folder. Defaults to 1 second.
+	LockTimeout time.Duration
+
+	// Now is the clock. It gives commands their time, and decides nothing else. Defaults to time.Now.
+	Now func() time.Time
+	// NewID makes command ids. Defaults to uuid.NewV7. Ids that grow with time keep the files fast.
+	NewID func() (uuid.UUID, error)
+	// Log hears of what goes wrong and is tried again. Defaults to slog.Default().
+	Log *slog.Logger
+	// NoSync leaves out fsync: a crash of the machine may then lose or damage everything. For tests.
+	NoSync bool
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Shards, 1)
+	setDefault(&c.Batch, 1000)
+	setDefault(&c.MaxCommand, 1<<20)
+	setDefault(&c.MaxInFlight, 1<<16)
+	setDefault(&c.Retention, 7*24*time.Hour)
+	setDefault(&c.LockTimeout, time.Second)
+	setDefault(&c.Code, buildRevision())
+	if c.Aggregator == nil {
+		c.Aggregator = ignore{}
+	}
+	if c.Plan == nil {
+		c.Plan = new(DefaultPlan())
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.NewID == nil {
+		c.NewID = uuid.NewV7
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+func setDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+type ignore struct{}
+
+func (ignore) AggregateEvent(context.Context, *Tx, Event) error { return nil }
+
+// Runtime runs commands. Its methods may be called from many goroutines.
+type Runtime struct {
+	cfg      Config
+	types    *registry
+	queue    *boltqueue.Queue
+	store    store.Store
+	files    []*boltfile.File
+	shards   []*Shard
+	receipts receipts
+
+	mu      sync.Mutex
+	closed  bool
+	cancel  context.CancelFunc // of Run
+	running sync.WaitGroup
+}
+
+// Open opens the data folder, making it when it is not there. All faults of the Config come in one error. One
+// process at a time can have a folder open: another gets ErrLocked.
+func Open(dir string, config Config) (*Runtime, error) {
+	cfg := config.withDefaults()
+	types, err := newRegistry(cfg)
+	if err := errors.Join(err, cfg.check()); err != nil {
+		return nil, fmt.Errorf("cqrs: open %s: %w", dir, err)
+	}
+	rt := &Runtime{cfg: cfg, types: types, receipts: receipts{max: cfg.MaxInFlight, waiting: map[uuid.UUID]*Receipt{}}}
+	if err := rt.open(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("cqrs: open %s: %w", dir, err), rt.closeFiles())
+	}
+	return rt, nil
+}
+
+func (c *Config) check() (err error) {
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			err = errors.Join(err, fmt.Errorf(format, args...))
+		}
+	}
+	fault(c.Shards < 0 || c.Shards > 4096, "Shards is %d, and must be 1 to 4096", c.Shards)
+	fault(c.Batch < 0, "Batch is %d, and must not be negative", c.Batch)
+	fault(c.MaxCommand < 0 || c.MaxCommand > 8<<20, "MaxCommand is %d, and must be 1 to %d", c.MaxCommand, 8<<20)
+	fault(c.MaxInFlight < 0, "MaxInFlight is %d, and must not be negative", c.MaxInFlight)
+	fault(c.Consistency > AsOfBasis, "Consistency is %d, and there is no such", c.Consistency)
+	fault(checkName("", c.Code, maxCode) != nil, "Code: %v", checkName("", c.Code, maxCode))
+	return errors.Join(err, checkTables(c.Tables))
+}
+
+func checkTables(tables []AnyTable) (err error) {
+	seen := map[string]bool{}
+	for i, t := range tables {
+		switch {
+		case t == nil:
+			err = errors.Join(err, fmt.Errorf("Tables[%d] is nil", i))
+		case t.core().err != nil:
+			err = errors.Join(err, fmt.Errorf("table %s: %w", t.core().name, t.core().err))
+		case checkTypeName(t.core().name) != nil:
+			err = errors.Join(err, fmt.Errorf("Tables[%d]: %w", i, checkTypeName(t.core().name)))
+		case seen[t.core().name]:
+			err = errors.Join(err, fmt.Errorf("table %s is named twice", t.core().name))
+		default:
+			seen[t.core().name] = true
+		}
+	}
+	return err
+}
+
+func (rt *Runtime) open(dir string) error {
+	if err := checkShards(dir, rt.cfg.Shards); err != nil {
+		return err
+	}
+	for n := range rt.cfg.Shards {
+		file, err := boltfile.Open(filepath.Join(dir, shardFile(n)), boltfile.Options{
+			Kind: "cqrs-shard", Timeout: rt.cfg.LockTimeout, NoSync: rt.cfg.NoSync,
+		})
+		if errors.Is(err, boltfile.ErrLocked) {
+			return fmt.Errorf("%w: %w", ErrLocked, err)
+		}
+		if err != nil {
+			return err
+		}
+		rt.files = append(rt.files, file)
+	}
+	rt.queue, rt.store = boltqueue.On(rt.files...), boltstore.On(rt.files...)
+	return rt.openShards()
+}
+
+func (rt *Runtime) openShards() error {
+	for n, file := range rt.files {
+		agg, err := openAggregate(file, n, "main", rt.cfg.Aggregator, rt.cfg.Tables)
+		if err != nil {
+			return err
+		}
+		s, err := newShard(rt, n, file, agg)
+		if err != nil {
+			return err
+		}
+		rt.shards = append(rt.shards, s)
+	}
+	return nil
+}
+
+func shardFile(n int) string { return fmt.Sprintf("shard-%d.db", n) }
+
+// checkShards refuses a folder that was made with another number of shards: its keys would be looked for in the wrong ones.
+func checkShards(dir string, want int) error {
+	found := 0
+	for ; found <= 4096; found++ {
+		if _, err := os.Stat(filepath.Join(dir, shardFile(found))); err != nil {
+			break
+		}
+	}
+	if found == 0 || found == want {
+		return nil
+	}
+	return fmt.Errorf("the folder was made with Shards %d, and Config.Shards is %d: set it to %d, "+
+		"or open another folder and send the commands there", found, want, found)
+}
+
+// Run does the work of the runtime: it takes commands from the queue, decides them and brings their effects about. It blocks until ctx
+// ends or Close is called, finishes the batch under way, and returns nil. A program that only sends and reads does not
+// call it. Errors of the disk and the like are tried again, with backoff, and seen in the log and in Health.
+func (rt *Runtime) Run(ctx context.Context) error {
+	ctx, err := rt.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer rt.running.Done()
+	defer rt.stopped()
+	return rt.queue.Own(ctx, topicCommands, func(ctx context.Context, shard int) error {
+		return rt.shards[shard].run(ctx)
+	})
+}
+
+func (rt *Runtime) start(ctx context.Context) (context.Context, error) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.closed {
+		return nil, ErrClosed
+	}
+	if rt.cancel != nil {
+		return nil, errors.New("cqrs: Run is running already")
+	}
+	ctx, rt.cancel = context.WithCancel(ctx)
+	rt.running.Add(1)
+	return ctx, nil
+}
+
+func (rt *Runtime) stopped() {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.cancel()
+	rt.cancel = nil
+}
+
+// Close ends Run, waits for it, and closes the files. Calls that wait return ErrClosed. A second Close does nothing.
+func (rt *Runtime) Close() error {
+	rt.mu.Lock()
+	first := !rt.closed
+	rt.closed = true
+	if rt.cancel != nil {
+		rt.cancel()
+	}
+	rt.mu.Unlock()
+	rt.running.Wait()
+	if !first {
+		return nil
+	}
+	rt.receipts.close()
+	return rt.closeFiles()
+}
+
+func (rt *Runtime) closeFiles() (err error) {
+	for _, s := range rt.shards {
+		s.closed()
+	}
+	if rt.queue != nil {
+		err = errors.Join(rt.queue.Close(), rt.store.Close())
+	}
+	for _, f := range rt.files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// ShardOf is the shard that a command with this key goes to.
+func (rt *Runtime) ShardOf(key string) int {
+	if len(rt.shards) == 1 {
+		return 0
+	}
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	return int(h.Sum32() % uint32(len(rt.shards)))
+}
+
+// Shard gives a shard by its number, from 0 on.
+func (rt *Runtime) Shard(n int) *Shard { return rt.shards[n] }
+
+// View is the newest value of the first shard, which is the only one unless Config.Shards says otherwise.
+func (rt *Runtime) View() View { return rt.shards[0].View() }
+
+// AsOf is the value of the first shard at t. A t that is still to come gives ErrFuture when the view is read.
+func (rt *Runtime) AsOf(t uint64) View { return rt.shards[0].AsOf(t) }
+
+// Store is the event store.
+func (rt *Runtime) Store() store.Store { return rt.store }

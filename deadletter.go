@@ -1,0 +1,156 @@
+package cqrs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cqrs-server/cqrs/queue"
+)
+
+// DeadLetter is a command that a defect kept from its end, or an accepted event whose fold failed. It stays until it is sent again or
+// discarded.
+type DeadLetter struct {
+	Shard   int
+	Offset  int64     // its place in the shard's dead letters
+	Time    time.Time // when it was put there
+	Err     *Error    // what happened
+	Command *Envelope // the command, if the message could be read. Change it to send it again edited
+	Message queue.Message
+	Fold    bool // the command was accepted, and the fold of one of its events failed
+}
+
+// letter is the form in which it is kept.
+type letter struct {
+	Err     *Error         `json:"error"`
+	Fold    bool           `json:"fold,omitempty"`
+	Key     []byte         `json:"key,omitempty"`
+	Value   []byte         `json:"value,omitempty"`
+	Headers []queue.Header `json:"headers,omitempty"`
+	Offset  int64          `json:"offset"`
+	Time    int64          `json:"time"`
+	Handled []int64        `json:"handled,omitempty"` // of a message that says which letters are done with
+}
+
+func encodeLetter(e *Error) []byte {
+	l := letter{Err: decodeError(e.encode()), Fold: e.fold}
+	if e.origin != nil {
+		m := e.origin.message
+		l.Key, l.Value, l.Headers, l.Offset, l.Time = m.Key, m.Value, m.Headers, m.Offset, m.Time
+	}
+	b, _ := json.Marshal(l) // it holds nothing that can't be JSON
+	return b
+}
+
+// DeadLetters lists the dead letters of all shards that are not done with, oldest first.
+func (rt *Runtime) DeadLetters(ctx context.Context) ([]DeadLetter, error) {
+	var all []DeadLetter
+	for _, s := range rt.shards {
+		list, err := s.deadLetters(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("cqrs: dead letters of shard %d: %w", s.n, readError(err))
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
+
+func (s *Shard) deadLetters(ctx context.Context) ([]DeadLetter, error) {
+	from, end, err := s.rt.queue.Bounds(ctx, topicDead, s.n)
+	if err != nil {
+		return nil, err
+	}
+	var list []DeadLetter
+	handled := map[int64]bool{}
+	for from < end {
+		msgs, err := s.rt.queue.Read(ctx, topicDead, s.n, from, 100)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range msgs {
+			var l letter
+			if err := json.Unmarshal(m.Value, &l); err != nil {
+				return nil, fmt.Errorf("dead letter at offset %d: %w", m.Offset, err)
+			}
+			for _, offset := range l.Handled {
+				handled[offset] = true
+			}
+			if l.Handled == nil {
+				list = append(list, l.open(s, m))
+			}
+			from = m.Offset + 1
+		}
+	}
+	return without(list, handled), nil
+}
+
+func without(list []DeadLetter, handled map[int64]bool) []DeadLetter {
+	kept := list[:0]
+	for _, d := range list {
+		if !handled[d.Offset] {
+			kept = append(kept, d)
+		}
+	}
+	return kept
+}
+
+func (l *letter) open(s *Shard, m queue.Message) DeadLetter {
+	d := DeadLetter{Shard: s.n, Offset: m.Offset, Time: time.UnixMilli(m.Time), Err: l.Err, Fold: l.Fold}
+	d.Message = queue.Message{Offset: l.Offset, Time: l.Time, Key: l.Key, Value: l.Value, Headers: l.Headers}
+	var e Envelope
+	if err := decodeEnvelope(&d.Message, &e, s.rt.types.names); err == nil {
+		d.Command = &e
+	}
+	return d
+}
+
+// Resend sends dead letters again, as their Command says (or as the raw message, when that is nil), and takes them off the list.
+// A letter of a failed fold can't be sent again: its command was accepted.
+func (rt *Runtime) Resend(ctx context.Context, letters ...DeadLetter) error {
+	for _, d := range letters {
+		if d.Fold {
+			return fmt.Errorf("cqrs: dead letter %d of shard %d is a failed fold: its command was accepted, and must not be sent again; "+
+				"mend AggregateEvent and build the aggregate anew, or discard the letter", d.Offset, d.Shard)
+		}
+		if err := rt.resend(ctx, d); err != nil {
+			return fmt.Errorf("cqrs: send dead letter %d of shard %d again: %w", d.Offset, d.Shard, err)
+		}
+		if err := rt.Discard(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rt *Runtime) resend(ctx context.Context, d DeadLetter) error {
+	m := queue.Message{Key: d.Message.Key, Value: d.Message.Value, Headers: d.Message.Headers, Time: d.Message.Time}
+	if d.Command != nil {
+		if err := d.Command.check(rt.cfg.MaxCommand); err != nil {
+			return err
+		}
+		m = d.Command.encode()
+	}
+	return sendErrorOrNil(rt.queue.Append(ctx, topicCommands, d.Shard, []queue.Message{m}))
+}
+
+func sendErrorOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return sendError(err)
+}
+
+// Discard takes dead letters off the list without sending them.
+func (rt *Runtime) Discard(ctx context.Context, letters ...DeadLetter) error {
+	var errs error
+	for _, d := range letters {
+		note, _ := json.Marshal(letter{Handled: []int64{d.Offset}})
+		err := rt.queue.Append(ctx, topicDead, d.Shard, []queue.Message{{Value: note, Time: rt.cfg.Now().UnixMilli()}})
+		if err != nil {
+			errs = errors.Join(errs, fmt.Errorf("cqrs: discard dead letter %d of shard %d: %w", d.Offset, d.Shard, sendError(err)))
+		}
+	}
+	return errs
+}

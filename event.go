@@ -1,0 +1,88 @@
+package cqrs
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"github.com/cqrs-server/cqrs/internal/coerce"
+	"github.com/cqrs-server/cqrs/store"
+)
+
+// Event is a past-tense fact. Its exported fields are the payload, as JSON.
+type Event interface {
+	// EventType is the name on the wire, such as "user/registered". It must not depend on the fields.
+	EventType() string
+}
+
+// Recorded is an event together with its envelope: its id, its command, its t and its place there.
+type Recorded struct {
+	store.Entry
+	Value Event // nil when the event's type is not registered in this program
+}
+
+// Commit is all events of one command, as it flows through a workflow from command/process on. Behind event/in-queue
+// it is accepted: it has its T. A task must not change it, nor keep its Record's bytes beyond the batch.
+type Commit struct {
+	store.Record
+	Values []Event // the events, decoded, in the Record's order
+	Repeat bool    // the command had been accepted before: its effects are there
+
+	bytes   []byte   // the Record, encoded
+	accept  Digest   // the running digest after it
+	remarks []*Error // what the sender is told beside the events
+	decoded bool     // Values came from the Record's bytes
+	command *command // what it was decided for; nil when it was read from the log
+}
+
+// recorded gives the event at index with its envelope.
+func (c *Commit) recorded(index int) Recorded {
+	r := Recorded{Entry: store.Entry{Envelope: c.Envelope, Event: c.Events[index]}}
+	if index < len(c.Values) {
+		r.Value = c.Values[index]
+	}
+	return r
+}
+
+// eventType is what the program registered for an event's name.
+type eventType struct {
+	name  string
+	typ   reflect.Type // as registered: a struct, or a pointer to one
+	plain bool         // a value equals what its bytes decode to
+}
+
+func newEventType(e Event) (*eventType, error) {
+	typ := reflect.TypeOf(e)
+	base := typ
+	if base.Kind() == reflect.Pointer {
+		base = base.Elem()
+	}
+	if base.Kind() != reflect.Struct {
+		return nil, fmt.Errorf("event type %s is no struct", typ)
+	}
+	name := e.EventType()
+	if err := checkTypeName(name); err != nil {
+		return nil, fmt.Errorf("event type %s: %w", typ, err)
+	}
+	return &eventType{name: name, typ: typ, plain: typ.Kind() == reflect.Struct && coerce.RoundTrips(typ)}, nil
+}
+
+// encode gives the payload. exact tells that decoding it is certain to give the same value.
+func (t *eventType) encode(e Event) (data []byte, exact bool, err error) {
+	data, err = json.Marshal(e)
+	if err != nil {
+		return nil, false, fmt.Errorf("event %s can't be encoded: %w", t.name, err)
+	}
+	// The encoder writes text that is no UTF-8 as this escape, and decodes it to another text.
+	return data, t.plain && !bytes.Contains(data, []byte(`\ufffd`)), nil
+}
+
+// decode reads a payload. Fields that the type does not have are passed over, so that events outlive them.
+func (t *eventType) decode(data []byte) (Event, error) {
+	v := reflect.New(t.typ)
+	if err := json.Unmarshal(data, v.Interface()); err != nil {
+		return nil, fmt.Errorf("event %s can't be decoded: %w", t.name, err)
+	}
+	return v.Elem().Interface().(Event), nil
+}

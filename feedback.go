@@ -1,0 +1,82 @@
+package cqrs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cqrs-server/cqrs/workflow"
+	"github.com/google/uuid"
+)
+
+// Feedback tells how a command ended. It is given at least once per command, after the effect can be read.
+type Feedback struct {
+	Shard   int
+	Offset  int64 // its place in the shard's feedback queue
+	Command uuid.UUID
+	T       uint64 // the commit's t; 0 when the command was not accepted
+	Err     *Error // why it was not accepted; nil when it was
+}
+
+const feedbackVersion = 1
+
+func feedbackOf(s workflow.Segment) (Feedback, bool) {
+	switch s := s.(type) {
+	case *Commit:
+		// A commit that is delivered again to outputs outside the file had its feedback in its own batch.
+		return Feedback{Command: s.Command, T: s.T}, s.bytes != nil || s.Repeat
+	case *Error:
+		return Feedback{Command: s.Command, Err: s}, true
+	}
+	return Feedback{}, false
+}
+
+func (f *Feedback) append(dst []byte) []byte {
+	dst = append(dst, feedbackVersion)
+	dst = append(dst, f.Command[:]...)
+	dst = binary.AppendUvarint(dst, f.T)
+	if f.Err != nil {
+		dst = append(dst, f.Err.encode()...)
+	}
+	return dst
+}
+
+func (f *Feedback) decode(b []byte) error {
+	r := wire{rest: b}
+	if v := r.byte(); v != feedbackVersion {
+		return fmt.Errorf("feedback of version %d, and this code reads version %d", v, feedbackVersion)
+	}
+	copy(f.Command[:], r.take(16))
+	f.T = r.uvarint()
+	if r.bad {
+		return errors.New("feedback that is cut off")
+	}
+	if len(r.rest) > 0 {
+		f.Err = decodeError(r.rest)
+	}
+	return nil
+}
+
+// Feedback follows a shard's feedback queue from an offset on, and waits for more until ctx ends; the error that comes last says
+// why it ended.
+func (rt *Runtime) Feedback(ctx context.Context, shard int, from int64) iter.Seq2[Feedback, error] {
+	return func(yield func(Feedback, error) bool) {
+		for {
+			msgs, err := rt.queue.Read(ctx, topicFeedback, shard, from, 1000)
+			if err != nil {
+				yield(Feedback{}, readError(err))
+				return
+			}
+			for _, m := range msgs {
+				f := Feedback{Shard: shard, Offset: m.Offset}
+				err := f.decode(m.Value)
+				if !yield(f, err) {
+					return
+				}
+				from = m.Offset + 1
+			}
+		}
+	}
+}

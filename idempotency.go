@@ -1,0 +1,64 @@
+package cqrs
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+
+	"github.com/cqrs-server/cqrs/internal/ids"
+	"github.com/google/uuid"
+)
+
+// EventID is the id of the event at index (from 0) of a command's list, in the given segment:
+// v5(OID namespace, "<command id>:<index>/<segment>"), as in the original cqrs-server. The same command always gives the same ids.
+func EventID(command uuid.UUID, index int, segment string) uuid.UUID {
+	return ids.Event(command, index, segment)
+}
+
+// Digest is the running digest of a shard's accepted commits. Two replicas with the same digest hold the same value.
+type Digest [32]byte
+
+// next is the digest after one more accepted commit.
+func (d Digest) next(commit []byte) Digest {
+	h := sha256.New()
+	h.Write(d[:])
+	h.Write(commit)
+	h.Sum(d[:0])
+	return d
+}
+
+// payloadDigest tells a repeated command from another one under the same id. It works in scratch, and gives it back.
+func payloadDigest(e *Envelope, scratch []byte) ([16]byte, []byte) {
+	scratch = appendString(appendString(scratch[:0], e.Type), e.Key)
+	scratch = append(scratch, e.Data...)
+	sum := sha256.Sum256(scratch)
+	return [16]byte(sum[:16]), scratch
+}
+
+// A mark says how a command ended, so that it does nothing when it comes again. Marks are kept for ever, under the command's
+// id: ids that Send makes grow with time, so that the newest stand together at the end of their bucket.
+type mark struct {
+	t       uint64   // the commit's t; 0 when the command was refused
+	payload [16]byte // payloadDigest of the command that ended so
+	refusal []byte   // the encoded *Error of a refused command
+}
+
+const markSize = 24
+
+func (m *mark) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, m.t)
+	dst = append(dst, m.payload[:]...)
+	return append(dst, m.refusal...)
+}
+
+var errMark = errors.New("cqrs: a mark in the aggregate's file can't be read: the file is damaged")
+
+func (m *mark) decode(b []byte) error {
+	if len(b) < markSize {
+		return errMark
+	}
+	m.t = binary.BigEndian.Uint64(b)
+	m.payload = [16]byte(b[8:markSize])
+	m.refusal = b[markSize:]
+	return nil
+}

@@ -1,0 +1,75 @@
+package boltfile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
+)
+
+// makeIfMissing makes the file under another name and links it into place when it is whole: a power cut on the
+// way leaves no file that can't be opened, and of two processes one wins.
+func (f *File) makeIfMissing() error {
+	if _, err := os.Stat(f.path); err == nil || !os.IsNotExist(err) || f.opts.ReadOnly {
+		return err
+	}
+	dir := filepath.Dir(f.path)
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	temp := fmt.Sprintf("%s.new-%s", f.path, uuid.NewString())
+	defer os.Remove(temp)
+	if err := f.make(temp); err != nil {
+		return err
+	}
+	if err := os.Link(temp, f.path); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func (f *File) make(path string) error {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: f.opts.Timeout, NoFreelistSync: true})
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucket(metaBucket)
+		if err != nil {
+			return err
+		}
+		id := uuid.New()
+		return errors.Join(b.Put(formatKey, []byte{Format}), b.Put(kindKey, []byte(f.opts.Kind)), b.Put(idKey, id[:]))
+	})
+	return errors.Join(err, db.Close())
+}
+
+// makeDir makes a folder and those above it that are missing. A power cut afterwards does not take them away.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil || !os.IsNotExist(err) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return syncDir(parent)
+}
+
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // there a folder can't be synced, and need not be
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

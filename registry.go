@@ -1,0 +1,109 @@
+package cqrs
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+
+	"github.com/cqrs-server/cqrs/internal/coerce"
+)
+
+// registry is what the program's types are, by their names on the wire.
+type registry struct {
+	commands map[string]*commandType
+	events   map[string]*eventType
+	names    *interner
+}
+
+type commandType struct {
+	name        string
+	typ         reflect.Type
+	plan        *coerce.Plan
+	consistency Consistency
+}
+
+func newRegistry(cfg Config) (*registry, error) {
+	r := &registry{commands: map[string]*commandType{}, events: map[string]*eventType{}, names: newInterner()}
+	r.names.add(cfg.Code, "")
+	var err error
+	for i, c := range cfg.Commands {
+		err = errors.Join(err, r.addCommand(i, c, cfg.Consistency))
+	}
+	for i, e := range cfg.Events {
+		err = errors.Join(err, r.addEvent(i, e))
+	}
+	return r, err
+}
+
+func (r *registry) addCommand(i int, c Command, consistency Consistency) error {
+	if c == nil {
+		return fmt.Errorf("Commands[%d] is nil", i)
+	}
+	name, typ := c.CommandType(), reflect.TypeOf(c)
+	if other := r.commands[name]; other != nil {
+		return fmt.Errorf("command type %q is registered twice, as %s and as %s", name, other.typ, typ)
+	}
+	if err := checkTypeName(name); err != nil {
+		return fmt.Errorf("command type %s: %w", typ, err)
+	}
+	plan, err := coerce.Compile(typ)
+	if err != nil {
+		return fmt.Errorf("command type %s: %w", typ, err)
+	}
+	if own, ok := c.(interface{ Consistency() Consistency }); ok {
+		consistency = own.Consistency()
+	}
+	if consistency > AsOfBasis {
+		return fmt.Errorf("command type %s: there is no Consistency %d", typ, consistency)
+	}
+	r.commands[name] = &commandType{name: name, typ: typ, plan: plan, consistency: consistency}
+	r.names.add(name)
+	return nil
+}
+
+func (r *registry) addEvent(i int, e Event) error {
+	if e == nil {
+		return fmt.Errorf("Events[%d] is nil", i)
+	}
+	t, err := newEventType(e)
+	if err != nil {
+		return err
+	}
+	if other := r.events[t.name]; other != nil {
+		return fmt.Errorf("event type %q is registered twice, as %s and as %s", t.name, other.typ, t.typ)
+	}
+	r.events[t.name] = t
+	r.names.add(t.name)
+	return nil
+}
+
+// eventOf finds what an event was registered as, by its Go type.
+func (r *registry) eventOf(e Event) (*eventType, error) {
+	if e == nil {
+		return nil, errors.New("ProcessCommand returned a nil event")
+	}
+	name := e.EventType()
+	t := r.events[name]
+	if t == nil {
+		return nil, fmt.Errorf("event type %q (%T) is not named in Config.Events", name, e)
+	}
+	if t.typ != reflect.TypeOf(e) {
+		return nil, fmt.Errorf("event %q is registered as %s, and ProcessCommand returned a %T", name, t.typ, e)
+	}
+	return t, nil
+}
+
+// buildRevision is the revision of the program's source, if the Go tool recorded it.
+func buildRevision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "NA"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && s.Value != "" {
+			return s.Value
+		}
+	}
+	return "NA"
+}

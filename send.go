@@ -1,0 +1,377 @@
+package cqrs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cqrs-server/cqrs/queue"
+	"github.com/cqrs-server/cqrs/store"
+	"github.com/google/uuid"
+)
+
+// SendOption changes the envelope of a command that is sent.
+type SendOption func(*Envelope)
+
+// WithID gives the command an id of the caller's. Sending the same command again under the same id has no second effect.
+func WithID(id uuid.UUID) SendOption { return func(e *Envelope) { e.ID = id } }
+
+// WithKey says which commands stay in order with this one, and choose its shard.
+func WithKey(key string) SendOption { return func(e *Envelope) { e.Key = key } }
+
+// WithTime gives the command another time than now.
+func WithTime(t time.Time) SendOption { return func(e *Envelope) { e.Time = t } }
+
+// WithBasis roots the command at a t that the caller has seen, instead of the newest.
+func WithBasis(t uint64) SendOption { return func(e *Envelope) { e.Basis = &t } }
+
+// Send puts a command into the queue. When it returns nil the command is durable, and will end exactly once: with its commit accepted, refused by
+// an error of level user, or in the dead letters. The Receipt tells which.
+//
+// After an error that wraps ErrUnknown the command may have been kept; after any other it was not. In both cases sending it
+// again with the same id (WithID) is safe.
+func (rt *Runtime) Send(ctx context.Context, c Command, options ...SendOption) (*Receipt, error) {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("cqrs: command %s can't be encoded: %w", c.CommandType(), err)
+	}
+	e := Envelope{Type: c.CommandType(), Data: data}
+	if keyed, ok := c.(interface{ CommandKey() string }); ok {
+		e.Key = keyed.CommandKey()
+	}
+	for _, option := range options {
+		option(&e)
+	}
+	receipts, err := rt.Submit(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return receipts[0], nil
+}
+
+// Submit sends commands that are envelopes already, such as those that another program wrote. What is empty is filled in: ID, Time,
+// Basis and Code. Commands of one shard keep their order, and arrive all or none. When it fails, sending all of them again
+// is safe if they had their ids.
+func (rt *Runtime) Submit(ctx context.Context, envelopes ...Envelope) ([]*Receipt, error) {
+	receipts := make([]*Receipt, len(envelopes))
+	msgs := make([]queue.Message, len(envelopes))
+	for i, e := range envelopes {
+		if err := rt.complete(&e); err != nil {
+			return nil, err
+		}
+		if err := e.check(rt.cfg.MaxCommand); err != nil {
+			return nil, fmt.Errorf("cqrs: %w", err)
+		}
+		msgs[i] = e.encode()
+		receipts[i] = &Receipt{rt: rt, ID: e.ID, Shard: rt.shardFor(&e)}
+	}
+	return receipts, rt.append(ctx, receipts, msgs)
+}
+
+// complete fills in what the caller left open.
+func (rt *Runtime) complete(e *Envelope) (err error) {
+	if e.ID == (uuid.UUID{}) {
+		if e.ID, err = rt.cfg.NewID(); err != nil {
+			return fmt.Errorf("cqrs: no id for a command: %w", err)
+		}
+	}
+	if e.Time.IsZero() {
+		e.Time = rt.cfg.Now()
+	}
+	if e.Basis == nil {
+		e.Basis = &rt.shards[rt.shardFor(e)].agg.at.Load().t
+	}
+	if e.Code == "" {
+		e.Code = rt.cfg.Code
+	}
+	return nil
+}
+
+func (rt *Runtime) shardFor(e *Envelope) int {
+	if e.Key == "" {
+		return rt.ShardOf(string(e.ID[:]))
+	}
+	return rt.ShardOf(e.Key)
+}
+
+// append sends the messages, those of one shard together.
+func (rt *Runtime) append(ctx context.Context, receipts []*Receipt, msgs []queue.Message) error {
+	if len(rt.shards) == 1 {
+		return rt.appendTo(ctx, 0, receipts, msgs)
+	}
+	var errs error
+	for n := range rt.shards {
+		var mine []queue.Message
+		var theirs []*Receipt
+		for i, r := range receipts {
+			if r.Shard == n {
+				mine, theirs = append(mine, msgs[i]), append(theirs, r)
+			}
+		}
+		if len(mine) > 0 {
+			errs = errors.Join(errs, rt.appendTo(ctx, n, theirs, mine))
+		}
+	}
+	return errs
+}
+
+func (rt *Runtime) appendTo(ctx context.Context, shard int, receipts []*Receipt, msgs []queue.Message) error {
+	if err := rt.expect(ctx, shard, receipts); err != nil {
+		return err
+	}
+	err := rt.queue.Append(ctx, topicCommands, shard, msgs)
+	if err == nil {
+		return nil
+	}
+	rt.receipts.forget(receipts)
+	return fmt.Errorf("cqrs: send %s to shard %d: %w", describe(receipts), shard, sendError(err))
+}
+
+// expect makes sure that the receipts will find how their commands end.
+func (rt *Runtime) expect(ctx context.Context, shard int, receipts []*Receipt) error {
+	followed, err := rt.receipts.expect(receipts)
+	if err != nil || followed == len(receipts) {
+		return err
+	}
+	_, end, err := rt.queue.Bounds(ctx, topicFeedback, shard)
+	for _, r := range receipts[followed:] {
+		r.from = end
+	}
+	return err
+}
+
+func describe(receipts []*Receipt) string {
+	if len(receipts) == 1 {
+		return "command " + receipts[0].ID.String()
+	}
+	return fmt.Sprintf("%d commands, the first of them %s,", len(receipts), receipts[0].ID)
+}
+
+func sendError(err error) error {
+	if errors.Is(err, queue.ErrUnknown) {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	if errors.Is(err, queue.ErrClosed) {
+		return ErrClosed
+	}
+	return readError(err)
+}
+
+// Receipt stands for a command that was sent.
+type Receipt struct {
+	ID    uuid.UUID
+	Shard int
+
+	rt   *Runtime
+	done chan struct{} // closed when the command has ended; nil when the receipt is not followed
+	end  ended
+	next *Receipt // of another Send of the same command
+	from int64    // where the feedback queue ended before a command that is not followed was sent
+}
+
+// Outcome is how an accepted command ended.
+type Outcome struct {
+	Command uuid.UUID
+	Shard   int
+	T       uint64     // the view at this t, and every later one, shows the effect
+	Events  []Recorded // none is an outcome too
+	Remarks []*Error   // what the decision told beside the events, and folds that failed
+	Repeat  bool       // the command had been accepted before, at T; sending it again changed nothing
+}
+
+// Wait waits for the command's end. It gives the outcome of an accepted command, a *Error of one that was refused or
+// went to the dead letters, or ctx's error.
+func (r *Receipt) Wait(ctx context.Context) (Outcome, error) {
+	if r.done == nil {
+		return r.search(ctx)
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, ctx.Err())
+	}
+	switch {
+	case r.end.err != nil:
+		return Outcome{}, r.end.err
+	case r.end.commit == nil:
+		return Outcome{}, ErrClosed
+	case r.end.commit.Repeat:
+		return r.rt.outcome(ctx, r.Shard, r.ID, true)
+	}
+	return outcomeOf(r.end.commit), nil
+}
+
+func outcomeOf(c *Commit) Outcome {
+	out := Outcome{Command: c.Command, Shard: c.Shard, T: c.T, Remarks: c.remarks, Repeat: c.Repeat}
+	out.Events = make([]Recorded, len(c.Events))
+	for i := range c.Events {
+		out.Events[i] = c.recorded(i)
+	}
+	return out
+}
+
+// outcome reads the outcome of an accepted command from the store.
+func (rt *Runtime) outcome(ctx context.Context, shard int, id uuid.UUID, repeat bool) (Outcome, error) {
+	record, err := rt.store.Commit(ctx, id)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("cqrs: command %s was accepted, and its commit can't be read: %w", id, err)
+	}
+	c := &Commit{Record: record, Repeat: repeat}
+	k := tasks{types: rt.types}
+	if err := k.decodeEvents(c); err != nil {
+		return Outcome{}, err
+	}
+	if len(record.Remarks) > 0 {
+		_ = json.Unmarshal(record.Remarks, &c.remarks) // remarks of another version of the code may be lost
+	}
+	return outcomeOf(c), nil
+}
+
+// search finds the end of a command in the files: of one that is not followed in memory.
+func (r *Receipt) search(ctx context.Context) (Outcome, error) {
+	shard := r.rt.shards[r.Shard]
+	for {
+		moved, shut := shard.watch()
+		f, found, err := r.look(ctx)
+		switch {
+		case err != nil:
+			return Outcome{}, err
+		case found && f.Err != nil:
+			return Outcome{}, f.Err
+		case found:
+			return r.rt.outcome(ctx, r.Shard, r.ID, false)
+		case shut:
+			return Outcome{}, ErrClosed
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, ctx.Err())
+		}
+	}
+}
+
+// look asks the marks, which know accepted and refused commands, and then what is new in the feedback queue, which knows all.
+func (r *Receipt) look(ctx context.Context) (f Feedback, found bool, err error) {
+	m, found, err := r.rt.shards[r.Shard].agg.ended(r.ID)
+	if err != nil || found {
+		if found && m.t == 0 {
+			f.Err = decodeError(m.refusal)
+		}
+		return f, found, err
+	}
+	_, end, err := r.rt.queue.Bounds(ctx, topicFeedback, r.Shard)
+	if err != nil || r.from >= end {
+		return f, false, readError(err)
+	}
+	for f, err := range r.rt.Feedback(ctx, r.Shard, r.from) {
+		if err != nil || f.Command == r.ID {
+			return f, err == nil, err
+		}
+		if r.from = f.Offset + 1; r.from >= end {
+			break
+		}
+	}
+	return f, false, nil
+}
+
+// receipts are those that the runtime follows.
+type receipts struct {
+	mu      sync.Mutex
+	max     int
+	closed  bool
+	waiting map[uuid.UUID]*Receipt
+}
+
+// expect follows receipts until their commands have ended, as far as there is room, and tells how many.
+func (q *receipts) expect(list []*Receipt) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return 0, ErrClosed
+	}
+	for i, r := range list {
+		if len(q.waiting) >= q.max {
+			return i, nil
+		}
+		r.done = make(chan struct{})
+		r.next = q.waiting[r.ID]
+		q.waiting[r.ID] = r
+	}
+	return len(list), nil
+}
+
+// forget stops following receipts whose commands were not sent.
+func (q *receipts) forget(list []*Receipt) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range list {
+		q.remove(r)
+	}
+}
+
+func (q *receipts) remove(r *Receipt) {
+	for at, prev := q.waiting[r.ID], (*Receipt)(nil); at != nil; prev, at = at, at.next {
+		switch {
+		case at != r:
+		case prev != nil:
+			prev.next = r.next
+		case r.next != nil:
+			q.waiting[r.ID] = r.next
+		default:
+			delete(q.waiting, r.ID)
+		}
+	}
+}
+
+// settle tells those who wait how their commands ended.
+func (q *receipts) settle(list []ended) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, e := range list {
+		id := e.command()
+		for r := q.waiting[id]; r != nil; r = r.next {
+			r.end = e
+			close(r.done)
+		}
+		delete(q.waiting, id)
+	}
+}
+
+func (e *ended) command() uuid.UUID {
+	if e.err != nil {
+		return e.err.Command
+	}
+	return e.commit.Command
+}
+
+// close ends all waiting.
+func (q *receipts) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	for id, r := range q.waiting {
+		for ; r != nil; r = r.next {
+			close(r.done)
+		}
+		delete(q.waiting, id)
+	}
+}
+
+// Events gives stored events, decoded, by type and time.
+func (rt *Runtime) Events(ctx context.Context, q store.Query) func(yield func(Recorded, error) bool) {
+	return func(yield func(Recorded, error) bool) {
+		for entry, err := range rt.store.Query(ctx, q) {
+			r := Recorded{Entry: entry}
+			if t := rt.types.events[entry.Type]; t != nil && err == nil {
+				r.Value, err = t.decode(entry.Data)
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}

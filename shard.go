@@ -1,0 +1,220 @@
+package cqrs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/workflow"
+)
+
+// The topics of the queue.
+const (
+	topicCommands = "commands"
+	topicFeedback = "feedback"
+	topicDead     = "dead"
+)
+
+// Shard is one world: its log, its aggregate, its t.
+type Shard struct {
+	rt     *Runtime
+	n      int
+	file   *boltfile.File
+	agg    *aggregate
+	engine *workflow.Engine
+	wake   chan struct{}
+	batch  batch
+
+	mu      sync.Mutex
+	moved   chan struct{} // closed when t moves, or the shard closes; nil when nobody waits
+	shut    bool
+	failure error // what Run is trying again because of
+}
+
+func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, error) {
+	s := &Shard{rt: rt, n: n, file: file, agg: agg, wake: make(chan struct{}, 1)}
+	s.batch.shard = s
+	plan := bind(s, *rt.cfg.Plan)
+	engine, err := workflow.New(plan, workflow.Hooks{
+		Begin: s.batch.begin, Mark: s.batch.mark, Undo: s.batch.undo,
+		Commit: s.batch.finish, Rollback: s.batch.rollback, Retry: isSystem,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("Plan: %w", err)
+	}
+	s.engine = engine
+	return s, nil
+}
+
+// Number is the shard's number, from 0 on.
+func (s *Shard) Number() int { return s.n }
+
+// View is the newest value.
+func (s *Shard) View() View { return View{s.agg, s.agg.position().t} }
+
+// AsOf is the value at t. A t that is still to come gives ErrFuture when the view is read.
+func (s *Shard) AsOf(t uint64) View { return View{s.agg, t} }
+
+// Digest is the running digest of the accepted commits, and the t it belongs to.
+func (s *Shard) Digest() (Digest, uint64) {
+	p := s.agg.position()
+	return p.digest, p.t
+}
+
+// AtLeast waits until the shard has reached t, and gives its newest value.
+func (s *Shard) AtLeast(ctx context.Context, t uint64) (View, error) {
+	for {
+		moved, shut := s.watch()
+		if v := s.View(); v.t >= t {
+			return v, nil
+		}
+		if shut {
+			return View{}, ErrClosed
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return View{}, fmt.Errorf("cqrs: shard %d has not reached t %d: %w", s.n, t, ctx.Err())
+		}
+	}
+}
+
+// watch gives a channel that is closed at the next move.
+func (s *Shard) watch() (moved <-chan struct{}, shut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.moved == nil {
+		s.moved = make(chan struct{})
+	}
+	return s.moved, s.shut
+}
+
+// publish makes a committed position visible.
+func (s *Shard) publish(p position) {
+	s.agg.at.Store(&p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.moved != nil {
+		close(s.moved)
+		s.moved = nil
+	}
+}
+
+func (s *Shard) closed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true
+	if s.moved != nil {
+		close(s.moved)
+		s.moved = nil
+	}
+}
+
+// nudge wakes run; it never waits.
+func (s *Shard) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run does the shard's work until ctx ends.
+func (s *Shard) run(ctx context.Context) (err error) {
+	if err := s.engine.Open(ctx); err != nil {
+		return fmt.Errorf("cqrs: shard %d: %w", s.n, err)
+	}
+	defer func() { err = errors.Join(err, s.engine.Close()) }()
+	release := s.file.Host(s.nudge)
+	defer release()
+	s.nudge()
+	retry := newBackoff()
+	for ctx.Err() == nil {
+		n, err := s.engine.Step(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			s.pause(ctx, retry, err)
+		case n == 0:
+			s.recovered(retry)
+			s.wait(ctx)
+		default:
+			s.recovered(retry)
+		}
+	}
+	return nil
+}
+
+func newBackoff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 10*time.Millisecond, 5*time.Second
+	return b
+}
+
+// wait blocks until something may have arrived.
+func (s *Shard) wait(ctx context.Context) {
+	select {
+	case <-s.wake:
+	case <-ctx.Done():
+	}
+}
+
+// pause waits before the batch is tried again. The error is seen in Health; the log hears of it once, and when it changes.
+func (s *Shard) pause(ctx context.Context, retry *backoff.ExponentialBackOff, err error) {
+	s.mu.Lock()
+	news := s.failure == nil || s.failure.Error() != err.Error()
+	s.failure = err
+	s.mu.Unlock()
+	if news {
+		s.rt.cfg.Log.Warn("cqrs: trying again", "shard", s.n, "error", err)
+	}
+	timer := time.NewTimer(retry.NextBackOff())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+func (s *Shard) recovered(retry *backoff.ExponentialBackOff) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure != nil {
+		s.rt.cfg.Log.Info("cqrs: going on", "shard", s.n)
+		s.failure = nil
+		retry.Reset()
+	}
+}
+
+// Health is the state of a shard.
+type Health struct {
+	Shard     int
+	T         uint64 // commits accepted
+	Backlog   int64  // commands that wait
+	Failed    uint64 // events whose fold failed: above 0 the aggregate is incomplete
+	Retrying  error  // what is being tried again; nil when all is well
+	FileBytes int64  // size of the shard's file
+}
+
+// Health tells how each shard is.
+func (rt *Runtime) Health() []Health {
+	all := make([]Health, 0, len(rt.shards))
+	for _, s := range rt.shards {
+		all = append(all, s.health())
+	}
+	return all
+}
+
+func (s *Shard) health() Health {
+	p := s.agg.position()
+	ctx := context.Background()
+	_, end, _ := s.rt.queue.Bounds(ctx, topicCommands, s.n)
+	done, _ := s.rt.queue.Committed(ctx, topicCommands, s.n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Health{Shard: s.n, T: p.t, Backlog: end - done, Failed: p.failed, Retrying: s.failure, FileBytes: s.file.Size()}
+}

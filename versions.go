@@ -1,0 +1,344 @@
+package cqrs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+)
+
+// How rows are kept, in a bucket per table and two buckets for all tables of an aggregate:
+//
+//	rows/<table>  key                      newest version: flags, the t's at which the newest versions were written, row
+//	history       replaced t, table, key   the version that was replaced at that t (or: that there was none)
+//	groups        table, key, oldest t     the t's at which eight older versions were written, and the t that ended the newest of them
+//
+// The newest version stands in place, so a read of the newest is one look-up. History is led by the t at which a version was replaced,
+// so writing it only appends, what a commit changed is one range, and pruning cuts the left end. A read as of an older t
+// finds the t's of its version in the row itself or in one of its groups, and so needs three look-ups at any depth.
+
+const (
+	groupSize = 8
+
+	isDeleted = 1
+	hasOlder  = 2
+	countAt   = 2 // the number of t's, less one, stands from this bit on
+
+	wasThere = 1 // first byte of a history value; 0 means that there was no row
+)
+
+var errVersion = errors.New("cqrs: a row in the aggregate's file can't be read: the file is damaged")
+
+// version is the newest version of a row, as it lies in its table's bucket.
+type version struct {
+	deleted bool
+	older   bool // there are groups
+	n       int
+	ts      [groupSize]uint64 // when this version was written, then the one before it, ...
+	row     []byte
+}
+
+func (v *version) decode(raw []byte) error {
+	if len(raw) == 0 {
+		return errVersion
+	}
+	flags := raw[0]
+	v.deleted, v.older = flags&isDeleted != 0, flags&hasOlder != 0
+	v.n = int(flags>>countAt&7) + 1
+	rest, err := decodeDescending(raw[1:], v.ts[:v.n])
+	v.row = rest
+	return err
+}
+
+func (v *version) append(dst []byte, row []byte) []byte {
+	flags := byte(v.n-1) << countAt
+	if v.deleted {
+		flags |= isDeleted
+	}
+	if v.older {
+		flags |= hasOlder
+	}
+	return append(appendDescending(append(dst, flags), v.ts[:v.n]), row...)
+}
+
+// appendDescending writes the first number and then how much each is smaller than the one before.
+func appendDescending(dst []byte, ts []uint64) []byte {
+	dst = binary.AppendUvarint(dst, ts[0])
+	for i := 1; i < len(ts); i++ {
+		dst = binary.AppendUvarint(dst, ts[i-1]-ts[i])
+	}
+	return dst
+}
+
+func decodeDescending(b []byte, ts []uint64) ([]byte, error) {
+	for i := range ts {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			return nil, errVersion
+		}
+		if i > 0 {
+			v = ts[i-1] - v
+		}
+		ts[i], b = v, b[n:]
+	}
+	return b, nil
+}
+
+// replacedAt gives the t at which the version that is valid at t was replaced. ts are descending, and ts[0] > t.
+func replacedAt(ts []uint64, t uint64) (uint64, bool) {
+	for i := 1; i < len(ts); i++ {
+		if ts[i] <= t {
+			return ts[i-1], true
+		}
+	}
+	return 0, false
+}
+
+// rowTx is a transaction's handle on the rows of an aggregate. What it gives out is valid until the transaction ends.
+type rowTx struct {
+	agg     *aggregate
+	tx      *bbolt.Tx
+	tables  []*bbolt.Bucket // by table id; filled as they are needed
+	history *bbolt.Bucket
+	groups  *bbolt.Bucket
+
+	arena  arena
+	buffer bytes.Buffer
+	undo   []undoStep // what to put back, newest last
+}
+
+func (r *rowTx) reset(agg *aggregate, tx *bbolt.Tx) {
+	r.agg, r.tx, r.history, r.groups = agg, tx, nil, nil
+	clear(r.undo)
+	r.undo = r.undo[:0]
+	if len(r.tables) < len(agg.tables) {
+		r.tables = make([]*bbolt.Bucket, len(agg.tables))
+	}
+	clear(r.tables)
+	r.arena.reset()
+}
+
+// release lets go of the transaction.
+func (r *rowTx) release() {
+	clear(r.tables)
+	r.tx, r.history, r.groups = nil, nil, nil
+}
+
+func (r *rowTx) table(id uint16) *bbolt.Bucket {
+	b := r.tables[id]
+	if b == nil {
+		b = r.tx.Bucket(r.agg.tables[id].bucket)
+		r.tables[id] = b
+	}
+	return b
+}
+
+// get gives the row as of t.
+func (r *rowTx) get(table uint16, key []byte, t uint64) (row []byte, ok bool, err error) {
+	raw := r.table(table).Get(key)
+	if raw == nil {
+		return nil, false, nil
+	}
+	return r.asOf(table, key, raw, t)
+}
+
+// asOf gives the row that was valid at t, from the newest version's bytes.
+func (r *rowTx) asOf(table uint16, key, raw []byte, t uint64) (row []byte, ok bool, err error) {
+	var v version
+	if err := v.decode(raw); err != nil {
+		return nil, false, err
+	}
+	if v.ts[0] <= t {
+		return v.row, !v.deleted, nil
+	}
+	replaced, found := replacedAt(v.ts[:v.n], t)
+	if !found && v.older {
+		replaced, found, err = r.searchGroups(table, key, t)
+	}
+	if !found || err != nil {
+		return nil, false, err
+	}
+	return r.old(table, key, replaced)
+}
+
+// old gives the version that was replaced at that t.
+func (r *rowTx) old(table uint16, key []byte, replaced uint64) (row []byte, ok bool, err error) {
+	var buf [128]byte
+	raw := r.historyBucket().Get(historyKey(buf[:0], replaced, table, key))
+	if len(raw) == 0 {
+		return nil, false, fmt.Errorf("%w (table %s: no version replaced at t %d)", errVersion, r.agg.tables[table].name, replaced)
+	}
+	return raw[1:], raw[0] == wasThere, nil
+}
+
+func (r *rowTx) searchGroups(table uint16, key []byte, t uint64) (replaced uint64, found bool, err error) {
+	var buf [128]byte
+	prefix := groupPrefix(buf[:0], table, key)
+	c := r.groupsBucket().Cursor()
+	k, v := c.Seek(binary.BigEndian.AppendUint64(prefix, t+1))
+	if k == nil {
+		k, v = c.Last()
+	} else {
+		k, v = c.Prev()
+	}
+	if len(k) != len(prefix)+8 || !bytes.HasPrefix(k, prefix) {
+		return 0, false, nil // t lies before the first version
+	}
+	var ts [groupSize + 1]uint64
+	if _, err := decodeDescending(v, ts[:]); err != nil {
+		return 0, false, err
+	}
+	replaced, found = replacedAt(ts[:], t)
+	return replaced, found, nil
+}
+
+func (r *rowTx) historyBucket() *bbolt.Bucket {
+	if r.history == nil {
+		r.history = r.tx.Bucket(r.agg.historyName)
+		r.history.FillPercent = 0.95
+	}
+	return r.history
+}
+
+func (r *rowTx) groupsBucket() *bbolt.Bucket {
+	if r.groups == nil {
+		r.groups = r.tx.Bucket(r.agg.groupsName)
+	}
+	return r.groups
+}
+
+func historyKey(dst []byte, replaced uint64, table uint16, key []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, replaced)
+	dst = binary.BigEndian.AppendUint16(dst, table)
+	return append(dst, key...)
+}
+
+// groupPrefix holds the key's length, so that no key's groups lie between those of another.
+func groupPrefix(dst []byte, table uint16, key []byte) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, table)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(key)))
+	return append(dst, key...)
+}
+
+// put writes a row (or, with deleted, takes it away) at t, which is not below any t written before.
+func (r *rowTx) put(table uint16, key, row []byte, deleted bool, t uint64) error {
+	b := r.table(table)
+	raw := b.Get(key)
+	var v version
+	if raw == nil {
+		if deleted {
+			return nil
+		}
+		v.n, v.ts[0] = 1, t
+		if err := r.keepOld(table, key, nil, false, t); err != nil {
+			return err
+		}
+	} else if done, err := r.replace(table, key, raw, &v, deleted, t); done || err != nil {
+		return err
+	}
+	v.deleted = deleted
+	value := v.append(r.arena.take(2+10*v.n+len(row)), row)
+	return r.set(b, key, raw, value)
+}
+
+// replace keeps the old version, unless it was written at the same t, and makes v the header of the new one.
+func (r *rowTx) replace(table uint16, key, raw []byte, v *version, deleted bool, t uint64) (done bool, err error) {
+	if err := v.decode(raw); err != nil {
+		return true, err
+	}
+	if deleted && v.deleted {
+		return true, nil
+	}
+	if v.ts[0] == t {
+		return false, nil
+	}
+	if err := r.keepOld(table, key, v.row, !v.deleted, t); err != nil {
+		return true, err
+	}
+	return false, r.pushT(table, key, v, t)
+}
+
+func (r *rowTx) keepOld(table uint16, key, row []byte, there bool, t uint64) error {
+	var buf [128]byte
+	value := r.arena.take(1 + len(row))
+	if there {
+		value = append(append(value, wasThere), row...)
+	} else {
+		value = append(value, 0)
+	}
+	return r.set(r.historyBucket(), historyKey(buf[:0], t, table, key), nil, value)
+}
+
+// pushT puts t before the others; when there are enough of them they move into a group.
+func (r *rowTx) pushT(table uint16, key []byte, v *version, t uint64) error {
+	if v.n < groupSize {
+		copy(v.ts[1:], v.ts[:v.n])
+		v.n++
+		v.ts[0] = t
+		return nil
+	}
+	var buf [128]byte
+	all := append([]uint64{t}, v.ts[:]...)
+	group := binary.BigEndian.AppendUint64(groupPrefix(buf[:0], table, key), v.ts[groupSize-1])
+	v.older, v.n, v.ts[0] = true, 1, t
+	return r.set(r.groupsBucket(), group, nil, appendDescending(nil, all))
+}
+
+// undoStep is a value to put back; old nil means that the key was not there.
+type undoStep struct {
+	bucket   *bbolt.Bucket
+	key, old []byte
+}
+
+// set writes and notes how to undo it.
+func (r *rowTx) set(b *bbolt.Bucket, key, old, value []byte) error {
+	key = append(r.arena.take(len(key)), key...)
+	if err := b.Put(key, value); err != nil {
+		return err
+	}
+	r.undo = append(r.undo, undoStep{b, key, old})
+	return nil
+}
+
+// mark is a point to roll back to.
+func (r *rowTx) mark() int { return len(r.undo) }
+
+func (r *rowTx) rollback(mark int) error {
+	for i := len(r.undo) - 1; i >= mark; i-- {
+		s := r.undo[i]
+		var err error
+		if s.old == nil {
+			err = s.bucket.Delete(s.key)
+		} else {
+			err = s.bucket.Put(s.key, s.old)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.undo = r.undo[:mark]
+	return nil
+}
+
+// arena hands out byte slices for values that bbolt keeps until the transaction ends.
+type arena struct{ block []byte }
+
+const arenaBlock = 64 << 10
+
+// take gives an empty slice with room for n bytes.
+func (a *arena) take(n int) []byte {
+	if n > arenaBlock/4 {
+		return make([]byte, 0, n)
+	}
+	if cap(a.block)-len(a.block) < n {
+		a.block = make([]byte, 0, arenaBlock)
+	}
+	at := len(a.block)
+	a.block = a.block[:at+n]
+	return a.block[at : at : at+n]
+}
+
+// reset forgets the block: what was handed out may still be in use by the transaction that ended.
+func (a *arena) reset() { a.block = nil }
