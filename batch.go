@@ -12,13 +12,15 @@ import (
 // batch is the work of a shard between two commits: one write transaction on the shard's file, in which commands are taken from the
 // queue, decided, accepted, stored and folded, so that the next command sees what the one before changed.
 type batch struct {
-	shard *Shard
-	tx    *boltfile.Tx // nil when none is open
-	rows  rowTx
-	pos   position // as it will be when the transaction is committed
-	done  []ended  // commands that the batch brings to an end
-	used  bool     // something was written, or waits to be
-	err   error    // why the transaction must not be committed
+	shard   *Shard
+	tx      *boltfile.Tx // nil when none is open
+	rows    rowTx
+	pos     position // as it will be when the transaction is committed
+	done    []ended  // commands that the batch brings to an end
+	behind  bool     // outputs outside the file lack commits that are durable: those come before new commands
+	deliver uint64   // the t that outputs outside the file will have seen
+	used    bool     // something was written, or waits to be
+	err     error    // why the transaction must not be committed
 
 	decision Decision
 	fold     Tx
@@ -47,6 +49,7 @@ func (b *batch) begin(context.Context) error {
 	if b.pos, err = b.shard.agg.positionIn(tx.Tx); err != nil {
 		return err
 	}
+	b.behind = b.shard.foreign && b.shard.delivered < b.pos.t
 	b.rows.reset(b.shard.agg, tx.Tx)
 	b.used = tx.TakeWaiting() > 0
 	return nil
@@ -68,12 +71,19 @@ func (b *batch) commit() error {
 	if b.tx == nil {
 		return nil
 	}
+	if !b.behind {
+		b.deliver = b.pos.t
+	}
 	if !b.used && len(b.done) == 0 {
 		b.rollback()
 		return nil
 	}
 	if b.err != nil {
 		return b.err
+	}
+	b.pos.delivered = b.pos.t
+	if b.shard.foreign {
+		b.pos.delivered = b.shard.delivered
 	}
 	tx := b.tx
 	if err := tx.Bucket(b.shard.agg.stateName).Put(positionKey, b.pos.encode()); err != nil {
@@ -112,7 +122,11 @@ func (b *batch) clear() {
 
 // finish is called when all outputs have been flushed.
 func (b *batch) finish(context.Context) error {
-	return b.commit()
+	if err := b.commit(); err != nil {
+		return err
+	}
+	b.shard.delivered = b.deliver
+	return nil
 }
 
 func (b *batch) payloadDigest(e *Envelope) (sum [16]byte) {

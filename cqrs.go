@@ -237,6 +237,9 @@ func checkShards(dir string, want int) error {
 // call it. Errors of the disk and the like are tried again, with backoff, and seen in the log and in Health.
 func (rt *Runtime) Run(ctx context.Context) error {
 	ctx, err := rt.start(ctx)
+	if errors.Is(err, ErrClosed) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

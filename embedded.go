@@ -26,7 +26,6 @@ type embedded struct {
 	store *boltstore.Store
 
 	logInQueue bool  // no event/store keeps the log
-	foreign    bool  // there are outputs outside the file
 	trimmedAt  int64 // milliseconds, when retention was last looked at
 }
 
@@ -41,7 +40,7 @@ func bind(s *Shard, plan workflow.Plan) workflow.Plan {
 	plan.Catalog = catalog
 	_, ours := catalog[eventStore].Out.(*storeSink)
 	e.logInQueue = !ours
-	e.foreign = hasForeign(catalog)
+	s.foreign = hasForeign(catalog)
 	return plan
 }
 
@@ -96,6 +95,10 @@ type commandSource struct {
 
 func (q *commandSource) Poll(_ context.Context, most int) ([]workflow.Segment, error) {
 	b := q.batch
+	b.messages = b.messages[:0]
+	if b.behind {
+		return nil, nil
+	}
 	from, err := q.queue.CommittedTx(b.tx.Tx, topicCommands, q.shard.n)
 	if err != nil {
 		return nil, err
@@ -184,10 +187,10 @@ func (e *embedded) trimTopic(topic string, oldest, limit int64) (more bool, err 
 type logSource struct{ *embedded }
 
 func (l *logSource) Poll(ctx context.Context, most int) (segs []workflow.Segment, err error) {
-	if !l.foreign || l.batch.pos.delivered >= l.batch.pos.t {
+	if !l.batch.behind {
 		return nil, nil
 	}
-	for r, err := range l.store.Log(ctx, l.shard.n, l.batch.pos.delivered+1) {
+	for r, err := range l.store.Log(ctx, l.shard.n, l.shard.delivered+1) {
 		if err != nil {
 			return nil, err
 		}
@@ -195,6 +198,7 @@ func (l *logSource) Poll(ctx context.Context, most int) (segs []workflow.Segment
 		if err := l.decodeEvents(c); err != nil {
 			return nil, err
 		}
+		l.batch.deliver = r.T
 		if segs = append(segs, c); len(segs) == most {
 			break
 		}

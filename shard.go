@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/workflow"
+	"go.etcd.io/bbolt"
 )
 
 // The topics of the queue.
@@ -21,13 +22,16 @@ const (
 
 // Shard is one world: its log, its aggregate, its t.
 type Shard struct {
-	rt     *Runtime
-	n      int
-	file   *boltfile.File
-	agg    *aggregate
-	engine *workflow.Engine
-	wake   chan struct{}
-	batch  batch
+	rt    *Runtime
+	n     int
+	file  *boltfile.File
+	agg   *aggregate
+	plan  workflow.Plan
+	wake  chan struct{}
+	batch batch
+
+	foreign   bool   // the plan has outputs outside the file
+	delivered uint64 // the t up to which they were flushed; only run touches it
 
 	mu      sync.Mutex
 	moved   chan struct{} // closed when t moves, or the shard closes; nil when nobody waits
@@ -38,15 +42,10 @@ type Shard struct {
 func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, error) {
 	s := &Shard{rt: rt, n: n, file: file, agg: agg, wake: make(chan struct{}, 1)}
 	s.batch.shard = s
-	plan := bind(s, *rt.cfg.Plan)
-	engine, err := workflow.New(plan, workflow.Hooks{
-		Begin: s.batch.begin, Mark: s.batch.mark, Undo: s.batch.undo,
-		Commit: s.batch.finish, Rollback: s.batch.rollback, Retry: isSystem,
-	})
-	if err != nil {
+	s.plan = bind(s, *rt.cfg.Plan)
+	if err := s.plan.Validate(); err != nil {
 		return nil, fmt.Errorf("Plan: %w", err)
 	}
-	s.engine = engine
 	return s, nil
 }
 
@@ -124,16 +123,18 @@ func (s *Shard) nudge() {
 
 // run does the shard's work until ctx ends.
 func (s *Shard) run(ctx context.Context) (err error) {
-	if err := s.engine.Open(ctx); err != nil {
+	engine, err := s.openEngine(ctx)
+	if err != nil {
 		return fmt.Errorf("cqrs: shard %d: %w", s.n, err)
 	}
-	defer func() { err = errors.Join(err, s.engine.Close()) }()
+	defer func() { err = errors.Join(err, engine.Close(), s.saveDelivered()) }()
+	s.delivered = s.agg.position().delivered
 	release := s.file.Host(s.nudge)
 	defer release()
 	s.nudge()
 	retry := newBackoff()
 	for ctx.Err() == nil {
-		n, err := s.engine.Step(ctx)
+		n, err := engine.Step(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -147,6 +148,29 @@ func (s *Shard) run(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+func (s *Shard) openEngine(ctx context.Context) (*workflow.Engine, error) {
+	engine, err := workflow.New(s.plan, workflow.Hooks{
+		Begin: s.batch.begin, Mark: s.batch.mark, Undo: s.batch.undo,
+		Commit: s.batch.finish, Rollback: s.batch.rollback, Retry: isSystem,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return engine, engine.Open(ctx)
+}
+
+// saveDelivered keeps what outputs outside the file have seen: otherwise the last batch would come to them again.
+func (s *Shard) saveDelivered() error {
+	p := s.agg.position()
+	if !s.foreign || p.delivered == s.delivered {
+		return nil
+	}
+	p.delivered = s.delivered
+	return s.file.Update(context.Background(), func(tx *bbolt.Tx) error {
+		return tx.Bucket(s.agg.stateName).Put(positionKey, p.encode())
+	})
 }
 
 func newBackoff() *backoff.ExponentialBackOff {

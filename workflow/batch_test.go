@@ -48,6 +48,35 @@ func TestTheCallsOfABatch(t *testing.T) {
 			"after f; flush other []; flush log []; flush late []; after late; commit")
 }
 
+// Where the graph leaves the order open, the workflow's edges decide; what only conditions lead to counts for nothing.
+func TestFlushesAreInTheWorkflowsOrder(t *testing.T) {
+	for name, tt := range map[string]struct {
+		workflow Workflow
+		order    string
+	}{
+		"as named":            {Workflow{{"in", "b"}, {"in", "a"}, {"errs", "mail"}}, "[b a errs mail]"},
+		"as the edges lead":   {Workflow{{"a", "b"}, {"errs", "mail"}, {"in", "a"}}, "[errs mail a b]"},
+		"behind a link":       {Workflow{{"linked", "b"}, {"in", "a"}, {"errs", "mail"}}, "[a b errs mail]"},
+		"conditions are last": {Workflow{{"in", "a"}, {"in", "b"}}, "[a b mail errs]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &recorder{}
+			p := Plan{Workflow: tt.workflow, Catalog: Catalog{"in": from(1)}, Flow: []Condition{
+				{From: "in", To: []string{"mail"}, When: Or(), ShortCircuit: true},
+				{From: All, To: []string{"errs"}, When: Or()},
+			}}
+			for _, out := range []string{"a", "b", "errs", "mail"} {
+				p.task(out, Task{Kind: Output, Out: discard{}, After: func(context.Context) error { return r.call("%s", out) }})
+			}
+			if tt.workflow[0].From == "linked" {
+				p.task("linked", Task{Kind: Input, Link: "a"})
+			}
+			opened(t, p, Hooks{}).Step(t.Context())
+			want(t, "order", r.calls, tt.order)
+		})
+	}
+}
+
 func TestAnEmptyBatchWithoutBeginDoesNothing(t *testing.T) {
 	r, p := recorded(pass)
 	p.Catalog["y"] = Task{Kind: Input, In: recSource{NewMemory(), r, "y"}}
@@ -203,4 +232,22 @@ func TestAMemoryBetweenOutputAndInputEndsWithTheOthers(t *testing.T) {
 	toEnd(t, e)
 	want(t, "seen", ints(seen.Segments()), "[0 0 1 1 2]")
 	want(t, "left", frontier.Segments(), "[]")
+}
+
+// uncomparable can be a source and a sink, but two of it cannot be compared.
+type uncomparable struct {
+	*Memory
+	_ []int
+}
+
+func TestASourceNeedNotBeComparable(t *testing.T) {
+	out := uncomparable{Memory: NewMemory()}
+	toEnd(t, opened(t, Plan{
+		Workflow: Workflow{{"in", "out"}},
+		Catalog: Catalog{
+			"in":  {Kind: Input, In: uncomparable{Memory: closedMemory(1)}},
+			"out": {Kind: Output, Out: out},
+		},
+	}, Hooks{}))
+	want(t, "out", out.Segments(), "[1]")
 }

@@ -104,6 +104,16 @@ func TestConditions(t *testing.T) {
 			{From: All, To: to("errs"), When: IsError},
 			{From: All, To: to(All), When: Not(IsError)}},
 			"[1 2 12]", "[1 2 12]", "[1 2 12]", "[13]"},
+		"from every task, on the edges that are there": {[]Condition{toErrs,
+			{From: All, To: to("a"), When: Not(large)}},
+			"[1 2]", "[1 2 12]", "[1 2 12]", "[13]"},
+		"nothing leaves an output without successors": {[]Condition{
+			{From: "f", To: to("a"), When: IsError, ShortCircuit: true}, toErrs},
+			"[1 2 12 13]", "[1 2 12]", "[1 2 12]", "[]"},
+		"from every task to one by two conditions": {[]Condition{
+			{From: All, To: to("errs"), When: IsError},
+			{From: All, To: to("errs"), When: Is[*Failure]()}},
+			"[1 2 12]", "[1 2 12]", "[1 2 12]", "[13]"},
 		"a short-circuit way that no edge leads": {[]Condition{toErrs,
 			{From: "in", To: to("errs"), When: large, ShortCircuit: true}},
 			"[1 2]", "[1 2]", "[1 2]", "[12 13]"},
@@ -111,9 +121,9 @@ func TestConditions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, outs := fork(boom, tt.flow, 1, 2, 12, 13)
 			toEnd(t, opened(t, p, Hooks{}))
-			want(t, "a", outs["a"].Segments(), tt.a)
-			want(t, "b", outs["b"].Segments(), tt.b)
-			want(t, "c", outs["c"].Segments(), tt.c)
+			want(t, "a", causes(outs["a"].Segments()), tt.a)
+			want(t, "b", causes(outs["b"].Segments()), tt.b)
+			want(t, "c", causes(outs["c"].Segments()), tt.c)
 			want(t, "errs", causes(outs["errs"].Segments()), tt.errs)
 		})
 	}

@@ -78,6 +78,9 @@ func TestFailureWithoutAWayUndoesTheBatch(t *testing.T) {
 			if !errors.As(err, &f) || f.Segment != 3 || !errors.Is(err, errTest) || n != 0 {
 				t.Fatalf("got %d, %v", n, err)
 			}
+			if strings.HasSuffix(name, "panics too") != strings.Contains(err.Error(), "interface conversion") {
+				t.Errorf("what the condition panicked with: %v", err)
+			}
 			want(t, "rollbacks", undone, 1)
 			want(t, "a", outs["a"].Segments(), "[]")
 			want(t, "what comes again", p.Catalog["in"].In.(*Memory).Segments(), "[1 2 3 4]")

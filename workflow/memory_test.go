@@ -93,10 +93,10 @@ func TestMemoryWakes(t *testing.T) {
 func TestMemorySharesNoSlice(t *testing.T) {
 	mine := []Segment{1, 2}
 	m := NewMemory(mine...)
-	m.Put(mine...)
+	mine[0] = 99
+	m.Put(1, 2)
 	polled, _ := m.Poll(t.Context(), 2)
 	_ = append(polled, 99)
-	mine[0] = 99
 	want(t, "segments", m.Segments(), "[1 2 1 2]")
 }
 

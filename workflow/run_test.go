@@ -69,6 +69,28 @@ func TestRunWaitsForSegments(t *testing.T) {
 	}
 }
 
+func TestRunDoesNotPollWhenOnlyWakersAreLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		queue, batches := NewMemory(), 0
+		e, err := New(Plan{
+			Workflow: Workflow{{"old", "out"}, {"in", "out"}},
+			Catalog: Catalog{
+				"old": {Kind: Input, In: quiet{closedMemory(1)}},
+				"in":  {Kind: Input, In: queue},
+				"out": {Kind: Output, Out: discard{}},
+			},
+		}, Hooks{Begin: func(context.Context) error { batches++; return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := running(t, t.Context(), e)
+		time.Sleep(time.Minute) // of the bubble's own clock
+		queue.Close()
+		want(t, "Run", <-ended, nil)
+		want(t, "batches", batches, 3)
+	})
+}
+
 func TestRunEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	queue, out := NewMemory(1, 2), make(arrivals, 10)

@@ -112,7 +112,8 @@ type Predicate func(Segment) bool
 // sends the segment to its To and nowhere else, whether or not an edge leads there. Otherwise every edge is taken whose
 // conditions all hold; an edge that no condition names is always taken, except by a *Failure at the task that
 // failed: it takes only what a condition gives it. All conditions are asked before the segment goes on anywhere.
-// Nothing leaves an output that has no edge and no short-circuit condition of its own.
+// Nothing leaves an output that has no edge and no short-circuit condition of its own. A condition from a task by
+// name that is not short-circuit needs the edges that it names.
 //
 // A condition with From All may send to a task that no edge leads to. It sends nothing from the tasks in its To,
 // nor from those that they feed: what goes wrong behind the dead letters needs a condition of its own.

@@ -40,20 +40,21 @@ func fillDisk(path string) error {
 		return err
 	}
 	for _, limit := range []uint64{uint64(info.Size()), uint64(f.Size()) + 100, 2 * 4096, 1} {
-		if err := writeBelow(f, limit); err != nil {
+		big := max(1<<20, int(min(limit, uint64(info.Size()))))
+		if err := writeBelow(f, limit, big); err != nil {
 			return fmt.Errorf("with a limit of %d bytes: %w", limit, err)
 		}
 	}
 	return f.Close()
 }
 
-// writeBelow checks that a write fails cleanly while files may not be longer than limit, and that writing works again afterwards.
-func writeBelow(f *File, limit uint64) error {
+// writeBelow checks that a write of so many bytes fails cleanly while files may not be longer than limit, and that writing works again afterwards.
+func writeBelow(f *File, limit uint64, big int) error {
 	if err := limitFiles(limit); err != nil {
 		return err
 	}
-	for i := range 3 {
-		err := f.Update(context.Background(), func(tx *bbolt.Tx) error { return put(tx, "big", make([]byte, 64<<20)) })
+	for i := range 2 {
+		err := f.Update(context.Background(), func(tx *bbolt.Tx) error { return put(tx, "big", make([]byte, big)) })
 		if err == nil || errors.Is(err, ErrUnknown) {
 			return fmt.Errorf("try %d: a write that does not fit ends with: %v", i, err)
 		}

@@ -254,6 +254,30 @@ func TestHostGoesAndALeaderTakesOver(t *testing.T) {
 	must(t, update(f, "k2"))
 }
 
+func TestHostTakesOverFromALeader(t *testing.T) {
+	f := open(t)
+	inCommit, goOn := make(chan struct{}), make(chan struct{})
+	f.commit = func(tx *bbolt.Tx) error {
+		f.commit = (*bbolt.Tx).Commit
+		close(inCommit)
+		<-goOn
+		return tx.Commit()
+	}
+	first := updating(f, "of the leader")
+	soon(t, "the leader's commit", inCommit)
+	woken := make(chan struct{}, 8)
+	defer f.Host(func() { woken <- struct{}{} })()
+	second := updating(f, "of the host")
+	soon(t, "the wake-up", woken)
+	close(goOn)
+	must(t, soon(t, "the first call", first))
+	never(t, "the leader goes on beside the host", second)
+	tx := begin(t, f)
+	tx.TakeWaiting()
+	must(t, tx.Commit())
+	must(t, soon(t, "the second call", second))
+}
+
 func TestHostReplacedByAnother(t *testing.T) {
 	f := open(t)
 	woken := make(chan struct{}, 8)
@@ -286,6 +310,7 @@ func TestHostIsWokenForWhatItGaveBack(t *testing.T) {
 
 func TestCloseEndsCallsThatWait(t *testing.T) {
 	f := open(t)
+	defer f.Host(func() {})() // so that no leader stands in Close's way
 	tx := begin(t, f)
 	taken := updating(f, "taken")
 	waitFor(t, f, 1)
@@ -316,6 +341,9 @@ func checkClosed(t *testing.T, f *File) {
 		}
 	}
 	must(t, f.Close())
+	if f.group.leading {
+		t.Error("a goroutine is left")
+	}
 }
 
 func TestCloseThenRollbackEndsTakenCalls(t *testing.T) {
@@ -332,4 +360,5 @@ func TestCloseThenRollbackEndsTakenCalls(t *testing.T) {
 		t.Errorf("want ErrClosed: %v", err)
 	}
 	must(t, soon(t, "Close", closed))
+	checkClosed(t, f)
 }

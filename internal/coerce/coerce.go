@@ -52,6 +52,10 @@ func Compile(t reflect.Type) (*Plan, error) {
 	if p.typ == nil || p.typ.Kind() != reflect.Struct {
 		return nil, &TypeError{Type: t, Problems: []string{"is neither a struct nor a pointer to one"}}
 	}
+	if special(p.typ) != nil || readsText(p.typ) {
+		return nil, &TypeError{Type: t, Problems: []string{
+			"is read from a text, and not from a JSON object: an UnmarshalText, perhaps of an embedded field, makes it so"}}
+	}
 	c := compiler{nodes: map[reflect.Type]*node{}}
 	p.decode = c.compile(p.typ, "").decode
 	p.custom = c.custom

@@ -44,7 +44,9 @@ func (c *compiler) compile(t reflect.Type, path string) *node {
 	}
 	n := new(node)
 	c.nodes[t] = n
-	n.decode = c.decoder(t, path)
+	if n.decode = c.decoder(t, path); n.decode == nil {
+		delete(c.nodes, t) // so that its next use is a problem of its own
+	}
 	return n
 }
 
@@ -130,6 +132,12 @@ func selfRead(t reflect.Type) decoder {
 		return decodeFromText
 	}
 	return nil
+}
+
+// readsText says whether a struct is read from a string and nothing else.
+func readsText(t reflect.Type) bool {
+	p := reflect.PointerTo(t)
+	return p.Implements(fromTextType) && !p.Implements(unmarshalerType)
 }
 
 // decodeFromJSON hands the raw value, null too, to the type's UnmarshalJSON.

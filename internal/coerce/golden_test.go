@@ -36,6 +36,7 @@ var goldenTypes = map[string]reflect.Type{
 	"s/Num":           reflect.TypeFor[one[float64]](),
 	"s/Str":           reflect.TypeFor[one[string]](),
 	"s/Uuid":          reflect.TypeFor[one[uuid.UUID]](),
+	"string_to_inst":  reflect.TypeFor[one[time.Time]](),
 	"util/Inst":       reflect.TypeFor[one[time.Time]](),
 	"{:n s/Int}": reflect.TypeFor[one[struct {
 		N int64 `json:"n" validate:"required"`
@@ -116,7 +117,6 @@ func readGolden(t *testing.T) goldenFile {
 // TestGolden runs every row of the original's cases. A row matches, or is named as a deviation with its reason; a deviation that matches
 // after all, or has no row, is a failure too.
 func TestGolden(t *testing.T) {
-	goldenTypes["string_to_inst"] = reflect.TypeFor[one[time.Time]]()
 	used, rows := map[string]bool{}, 0
 	for schema, cases := range readGolden(t).Fields {
 		for _, row := range cases {
