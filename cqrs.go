@@ -245,9 +245,13 @@ func (rt *Runtime) Run(ctx context.Context) error {
 	}
 	defer rt.running.Done()
 	defer rt.stopped()
-	return rt.queue.Own(ctx, topicCommands, func(ctx context.Context, shard int) error {
+	err = rt.queue.Own(ctx, topicCommands, func(ctx context.Context, shard int) error {
 		return rt.shards[shard].run(ctx)
 	})
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
 }
 
 func (rt *Runtime) start(ctx context.Context) (context.Context, error) {

@@ -1,4 +1,4 @@
-// Command hello is the smallest program: a command, an event, a table, and a read.
+// Command hello is the smallest program: a command, its event, a table, and reads of now and of before.
 package main
 
 import (
@@ -9,31 +9,27 @@ import (
 	"github.com/cqrs-server/cqrs"
 )
 
-type Greet struct {
-	Name string `json:"name" validate:"required"`
-}
-
-func (Greet) CommandType() string { return "hello/greet" }
-func (c Greet) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]cqrs.Event, error) {
-	return []cqrs.Event{Greeted{Name: c.Name}}, nil
-}
-
-type Greeted struct{ Name string }
-
-func (Greeted) EventType() string { return "hello/greeted" }
-
-type Guest struct {
+type Greet struct{ Name string }   // a command: a request
+type Greeted struct{ Name string } // an event: a fact
+type Guest struct {                // a row of the read side
 	Name  string
 	Times int
 }
 
 var Guests = cqrs.NewTable("guests", func(g Guest) string { return g.Name })
 
+func (Greet) CommandType() string { return "hello/greet" }
+func (Greeted) EventType() string { return "hello/greeted" }
+
+func (c Greet) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]cqrs.Event, error) {
+	return []cqrs.Event{Greeted{c.Name}}, nil // or refuse: return nil, cqrs.Reject("...")
+}
+
 type GuestBook struct{}
 
 func (GuestBook) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) error {
 	guest, _ := Guests.Get(tx, e.(Greeted).Name)
-	return Guests.Put(tx, Guest{Name: e.(Greeted).Name, Times: guest.Times + 1})
+	return Guests.Put(tx, Guest{e.(Greeted).Name, guest.Times + 1})
 }
 
 func main() {
@@ -48,15 +44,15 @@ func main() {
 	defer rt.Close()
 	go rt.Run(ctx)
 
-	receipt, err := rt.Send(ctx, Greet{Name: "Bob"}) // durable when it returns
+	receipt, err := rt.Send(ctx, Greet{"Bob"}) // durable when it returns
 	if err != nil {
 		log.Fatal(err)
 	}
-	outcome, err := receipt.Wait(ctx) // the events, and the t after which reads show them
+	outcome, err := receipt.Wait(ctx) // the events, and the t from which on reads show them
 	if err != nil {
 		log.Fatal(err)
 	}
 	now, _ := Guests.Get(rt.View(), "Bob")
-	before, err := Guests.Get(rt.AsOf(outcome.T-1), "Bob")
-	fmt.Printf("t %d: %+v; one t before: %+v %v\n", outcome.T, now, before, err)
+	before, _ := Guests.Get(rt.AsOf(outcome.T-1), "Bob")
+	fmt.Printf("t %d: Bob was greeted %d times; one t before: %d times\n", outcome.T, now.Times, before.Times)
 }

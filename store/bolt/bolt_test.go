@@ -198,7 +198,7 @@ func TestPutTxFaults(t *testing.T) {
 	f, other := openFile(t), openFile(t)
 	s := On(f, other)
 	within(t, f, func(tx *bbolt.Tx) error {
-		for name, r := range map[string]store.Record{"of another file": record(1, 1, "x"), "with t 0": record(0, 0, "x")} {
+		for name, r := range map[string]store.Record{"of another file": record(1, 1, "x"), "with t 0": record(0, 0, "x"), "with a huge t": record(0, 1<<63, "x")} {
 			if err := s.PutTx(tx, []store.Record{r}, true); err == nil || Refused(err) {
 				t.Errorf("a record %s: %v", name, err)
 			}
@@ -385,5 +385,23 @@ func errorsOf[T any](seq iter.Seq2[T, error]) iter.Seq[error] {
 				return
 			}
 		}
+	}
+}
+
+// TestLogStopsAtOnce ends the context in the middle of a page.
+func TestLogStopsAtOnce(t *testing.T) {
+	s := On(openFile(t))
+	if err := s.Put(t.Context(), []store.Record{record(0, 1, "x"), record(0, 2, "x")}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var seen []error
+	for _, err := range s.Log(ctx, 0, 1) {
+		seen = append(seen, err)
+		cancel()
+	}
+	if len(seen) != 2 || seen[0] != nil || !errors.Is(seen[1], context.Canceled) {
+		t.Errorf("got %v, want a record and then the context's error", seen)
 	}
 }

@@ -184,6 +184,48 @@ func checkRuns(t fataler, tx *bbolt.Tx, total int) error {
 	return err
 }
 
+// TestEventIndexTies has few prefixes, so that merges stop and chunks end between entries with the same one.
+func TestEventIndexTies(t *testing.T) {
+	for _, prefixes := range []uint64{1, 2, 3, 40} {
+		f := openFile(t)
+		want := map[uint64][]location{}
+		for i := range uint64(30) {
+			ids := tightIDs(i, 700, prefixes)
+			roll(t, f, ids, i+1, true)
+			for j, id := range ids {
+				want[prefixOf(id)] = append(want[prefixOf(id)], location{uint32(j % 3), i + 1})
+			}
+		}
+		checkIndex(t, f, want)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	var r runs
+	for range fanOut - 1 {
+		r.add(0)
+	}
+	if r.plan(); len(r.targets()) != 0 {
+		t.Fatal("a merge of too few runs")
+	}
+	r.add(0)
+	r.plan()
+	if got := r.targets(); !slices.Equal(got, []uint64{fanOut + 1}) || len(r.sources(got[0])) != fanOut {
+		t.Fatalf("the merges are %v", got)
+	}
+	r.add(0)
+	before := slices.Clone(r.all)
+	if r.plan(); !slices.Equal(r.all, before) {
+		t.Fatalf("runs that are being merged were planned again: %+v", r.all)
+	}
+	for range 2 * fanOut {
+		r.add(1)
+	}
+	if r.plan(); len(r.targets()) != 3 || len(r.idle(1)) != 0 || len(r.idle(2)) != 0 {
+		t.Fatalf("two more merges are due: %+v", r.all)
+	}
+}
+
 // TestEventIndexBounds checks that no write moves more than it may, and that the number of runs stays small.
 func TestEventIndexBounds(t *testing.T) {
 	f := openFile(t)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/google/uuid"
@@ -38,11 +39,9 @@ func lastIn(tx *bbolt.Tx, shard int) uint64 {
 		return 0
 	}
 	c := log.Cursor()
-	end := logKey(shard, ^uint64(0))
-	key, _ := c.Seek(end[:])
-	if !bytes.Equal(key, end[:]) {
-		key = before(c, key)
-	}
+	end := logKey(shard, math.MaxUint64) // no record has that t
+	found, _ := c.Seek(end[:])
+	key := before(c, found)
 	if key == nil || shardOf(key) != shard {
 		return 0
 	}

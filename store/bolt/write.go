@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/ids"
@@ -100,8 +101,8 @@ func sizeHint(records []store.Record) (n int) {
 }
 
 func (s *Store) check(r *store.Record) error {
-	if r.T == 0 {
-		return fmt.Errorf("store: command %s has t 0; the first t of a log is 1", r.Command)
+	if r.T == 0 || r.T > math.MaxInt64 {
+		return fmt.Errorf("store: command %s has t %d; the first t of a log is 1, and the greatest is %d", r.Command, r.T, math.MaxInt64)
 	}
 	if r.Prev != nil && len(r.Prev) != 32 {
 		return fmt.Errorf("store: command %s has a digest of %d bytes in Prev; it must have 32, or be nil", r.Command, len(r.Prev))

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func tell(t *testing.T, dir string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := run(context.Background(), dir, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	return out.String()
+}
+
+func wantLines(t *testing.T, story string, lines ...string) {
+	t.Helper()
+	for _, want := range lines {
+		if !regexp.MustCompile(want).MatchString(story) {
+			t.Errorf("the story does not say %q:\n%s", want, story)
+		}
+	}
+}
+
+func TestStory(t *testing.T) {
+	dir := t.TempDir()
+	first := tell(t, dir)
+	wantLines(t, first,
+		`Name:Bob Age:31`, `The view count is 3\.`, `as of t 3, .* view count 0, disabled`, `   6 events\.`,
+		`"user/nope" is not named in Config.Commands \(command .*, dev, command-coerce\)`,
+		`the same answer \(t 6\)\. The view count is still 3, and t still 6`)
+	if strings.Contains(first, "earlier run") {
+		t.Error("a new folder has data of an earlier run")
+	}
+	second := tell(t, dir)
+	wantLines(t, second, `earlier run: t is 6`, `user/register-failed`, `The view count is 6\.`, `   12 events\.`,
+		`as of t 9, .* view count 3`)
+}

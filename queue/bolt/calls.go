@@ -1,0 +1,127 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cqrs-server/cqrs/queue"
+)
+
+// Append implements queue.Queue. All messages are added, or none.
+func (q *Queue) Append(ctx context.Context, topic string, shard int, msgs []queue.Message) error {
+	p := partition{topic, shard}
+	if err := q.ready(ctx, p); err != nil {
+		return err
+	}
+	if err := q.checkSizes(p, msgs); err != nil || len(msgs) == 0 {
+		return err
+	}
+	var first int64
+	encoded := encodeAll(msgs) // here, and not while others wait for the transaction
+	err := q.update(ctx, "append to", p, func(tx *bbolt.Tx) (err error) {
+		first, err = q.appendTx(tx, p, encoded)
+		return err
+	})
+	if err == nil {
+		number(msgs, first)
+	}
+	return err
+}
+
+// Read implements queue.Queue. It gives about 8 MiB at most, or one message that is larger.
+func (q *Queue) Read(ctx context.Context, topic string, shard int, from int64, max int) ([]queue.Message, error) {
+	p := partition{topic, shard}
+	if max < 1 {
+		return nil, fmt.Errorf("queue: read %q shard %d: at most %d messages were asked for, and the least is 1", topic, shard, max)
+	}
+	for {
+		if err := q.ready(ctx, p); err != nil {
+			return nil, err
+		}
+		changed := q.wakes.next(p) // before the look, so that nothing falls in between
+		msgs, err := q.readNow(p, span{from, max, readLimit})
+		if err != nil || len(msgs) > 0 {
+			return msgs, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		case <-q.done:
+		}
+	}
+}
+
+func (q *Queue) readNow(p partition, s span) (msgs []queue.Message, err error) {
+	err = q.files[p.shard].View(func(tx *bbolt.Tx) error {
+		return q.scan(tx, p, s, func(offset int64, value []byte) error {
+			m, err := decode(bytes.Clone(value))
+			m.Offset = offset
+			msgs = append(msgs, m)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, q.explain("read", p, err)
+	}
+	return msgs, nil
+}
+
+// Bounds implements queue.Queue. A topic that was never appended to has 0 and 0.
+func (q *Queue) Bounds(ctx context.Context, topic string, shard int) (start, end int64, err error) {
+	p := partition{topic, shard}
+	err = q.view(ctx, "read bounds of", p, func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketName(p))
+		start, end = startOf(b), endOf(b)
+		return nil
+	})
+	return start, end, err
+}
+
+// Commit implements queue.Queue.
+func (q *Queue) Commit(ctx context.Context, topic string, shard int, next int64) error {
+	p := partition{topic, shard}
+	if err := q.ready(ctx, p); err != nil {
+		return err
+	}
+	return q.update(ctx, "commit", p, func(tx *bbolt.Tx) error { return commitTx(tx, p, next) })
+}
+
+// Committed implements queue.Queue.
+func (q *Queue) Committed(ctx context.Context, topic string, shard int) (next int64, err error) {
+	p := partition{topic, shard}
+	err = q.view(ctx, "read position of", p, func(tx *bbolt.Tx) error {
+		next = committed(tx, p)
+		return nil
+	})
+	return next, err
+}
+
+// Trim implements queue.Trimmer.
+func (q *Queue) Trim(ctx context.Context, topic string, shard int, before int64, max int) (dropped int, err error) {
+	p := partition{topic, shard}
+	if err := q.ready(ctx, p); err != nil {
+		return 0, err
+	}
+	err = q.update(ctx, "trim", p, func(tx *bbolt.Tx) (err error) {
+		dropped, err = trimTx(tx, p, before, max)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return dropped, nil
+}
+
+func (q *Queue) update(ctx context.Context, doing string, p partition, fn func(*bbolt.Tx) error) error {
+	return q.explain(doing, p, q.files[p.shard].Update(ctx, fn))
+}
+
+func (q *Queue) view(ctx context.Context, doing string, p partition, fn func(*bbolt.Tx) error) error {
+	if err := q.ready(ctx, p); err != nil {
+		return err
+	}
+	return q.explain(doing, p, q.files[p.shard].View(fn))
+}
