@@ -29,7 +29,7 @@ type batch struct {
 	messages messageBuffer
 
 	savedPos  position // at the last mark
-	savedUndo int
+	savedRows rowMark
 	savedDone int
 }
 
@@ -56,13 +56,13 @@ func (b *batch) begin(context.Context) error {
 }
 
 func (b *batch) mark() {
-	b.savedPos, b.savedUndo, b.savedDone = b.pos, b.rows.mark(), len(b.done)
+	b.savedPos, b.savedRows, b.savedDone = b.pos, b.rows.mark(), len(b.done)
 }
 
 // undo takes back what the segment since the last mark did.
 func (b *batch) undo() {
 	b.pos, b.done = b.savedPos, b.done[:b.savedDone]
-	b.err = errors.Join(b.err, b.rows.rollback(b.savedUndo))
+	b.err = errors.Join(b.err, b.rows.rollback(b.savedRows))
 }
 
 // commit makes the batch durable, and then visible, and tells the senders. A transaction in which nothing happened is
@@ -86,6 +86,9 @@ func (b *batch) commit() error {
 		b.pos.delivered = b.shard.delivered
 	}
 	tx := b.tx
+	if err := b.rows.flushHistory(); err != nil {
+		return err
+	}
 	if err := tx.Bucket(b.shard.agg.stateName).Put(positionKey, b.pos.encode()); err != nil {
 		return err
 	}

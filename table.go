@@ -208,7 +208,7 @@ func (t *Table[K, V]) chunk(r Reader, from, to []byte) (rows []V, next []byte, m
 
 // scan calls fn with the rows as of t from the key from on, below to (nil: to the end), until fn says that it is enough.
 func (r *rowTx) scan(table uint16, from, to []byte, t uint64, fn func(row []byte) (bool, error)) (next []byte, more bool, err error) {
-	c := r.table(table).Cursor()
+	c := r.table(table).bucket.Cursor()
 	for k, raw := c.Seek(from); k != nil && (to == nil || bytes.Compare(k, to) < 0); k, raw = c.Next() {
 		row, ok, err := r.asOf(table, k, raw, t)
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"go.etcd.io/bbolt"
 )
@@ -12,7 +11,7 @@ import (
 // How rows are kept, in a bucket per table and two buckets for all tables of an aggregate:
 //
 //	rows/<table>  key                      newest version: flags, the t's at which the newest versions were written, row
-//	history       replaced t, table, key   the version that was replaced at that t (or: that there was none)
+//	history       replaced t, table, key   the version that was replaced at that t (or: that there was none), in chunks
 //	groups        table, key, oldest t     the t's at which eight older versions were written, and the t that ended the newest of them
 //
 // The newest version stands in place, so a read of the newest is one look-up. History is led by the t at which a version was replaced,
@@ -25,8 +24,6 @@ const (
 	isDeleted = 1
 	hasOlder  = 2
 	countAt   = 2 // the number of t's, less one, stands from this bit on
-
-	wasThere = 1 // first byte of a history value; 0 means that there was no row
 )
 
 var errVersion = errors.New("cqrs: a row in the aggregate's file can't be read: the file is damaged")
@@ -100,44 +97,73 @@ func replacedAt(ts []uint64, t uint64) (uint64, bool) {
 type rowTx struct {
 	agg     *aggregate
 	tx      *bbolt.Tx
-	tables  []*bbolt.Bucket // by table id; filled as they are needed
-	history *bbolt.Bucket
+	tables  []tableTx // by table id; filled as they are needed
+	history *bbolt.Cursor
 	groups  *bbolt.Bucket
 
-	arena  arena
-	buffer bytes.Buffer
-	undo   []undoStep // what to put back, newest last
+	arena   arena
+	buffer  bytes.Buffer
+	undo    []undoStep // what to put back, newest last
+	pending []oldRow   // history that is not written yet, in the order of t
+}
+
+// tableTx is a table's bucket, and the row that was looked up last: a fold mostly writes what it has just read.
+type tableTx struct {
+	bucket *bbolt.Bucket
+	cursor *bbolt.Cursor
+	key    []byte
+	raw    []byte
+	known  bool
 }
 
 func (r *rowTx) reset(agg *aggregate, tx *bbolt.Tx) {
-	r.agg, r.tx, r.history, r.groups = agg, tx, nil, nil
-	clear(r.undo)
-	r.undo = r.undo[:0]
+	r.release()
+	r.agg, r.tx = agg, tx
 	if len(r.tables) < len(agg.tables) {
-		r.tables = make([]*bbolt.Bucket, len(agg.tables))
+		r.tables = make([]tableTx, len(agg.tables))
 	}
-	clear(r.tables)
-	r.arena.reset()
 }
 
 // release lets go of the transaction.
 func (r *rowTx) release() {
-	clear(r.tables)
-	r.tx, r.history, r.groups = nil, nil, nil
+	clear(r.undo)
+	clear(r.pending)
+	for i := range r.tables {
+		r.tables[i] = tableTx{key: r.tables[i].key[:0]}
+	}
+	r.tx, r.history, r.groups, r.undo, r.pending = nil, nil, nil, r.undo[:0], r.pending[:0]
+	r.arena.reset()
 }
 
-func (r *rowTx) table(id uint16) *bbolt.Bucket {
-	b := r.tables[id]
-	if b == nil {
-		b = r.tx.Bucket(r.agg.tables[id].bucket)
-		r.tables[id] = b
+func (r *rowTx) table(id uint16) *tableTx {
+	t := &r.tables[id]
+	if t.bucket == nil {
+		t.bucket = r.tx.Bucket(r.agg.tables[id].bucket)
+		t.cursor = t.bucket.Cursor()
 	}
-	return b
+	return t
+}
+
+// get gives the newest version's bytes, or nil.
+func (t *tableTx) get(key []byte) []byte {
+	if t.known && bytes.Equal(t.key, key) {
+		return t.raw
+	}
+	k, raw := t.cursor.Seek(key)
+	if !bytes.Equal(k, key) {
+		raw = nil
+	}
+	t.note(key, raw)
+	return raw
+}
+
+func (t *tableTx) note(key, raw []byte) {
+	t.key, t.raw, t.known = append(t.key[:0], key...), raw, true
 }
 
 // get gives the row as of t.
 func (r *rowTx) get(table uint16, key []byte, t uint64) (row []byte, ok bool, err error) {
-	raw := r.table(table).Get(key)
+	raw := r.table(table).get(key)
 	if raw == nil {
 		return nil, false, nil
 	}
@@ -163,16 +189,6 @@ func (r *rowTx) asOf(table uint16, key, raw []byte, t uint64) (row []byte, ok bo
 	return r.old(table, key, replaced)
 }
 
-// old gives the version that was replaced at that t.
-func (r *rowTx) old(table uint16, key []byte, replaced uint64) (row []byte, ok bool, err error) {
-	var buf [128]byte
-	raw := r.historyBucket().Get(historyKey(buf[:0], replaced, table, key))
-	if len(raw) == 0 {
-		return nil, false, fmt.Errorf("%w (table %s: no version replaced at t %d)", errVersion, r.agg.tables[table].name, replaced)
-	}
-	return raw[1:], raw[0] == wasThere, nil
-}
-
 func (r *rowTx) searchGroups(table uint16, key []byte, t uint64) (replaced uint64, found bool, err error) {
 	var buf [128]byte
 	prefix := groupPrefix(buf[:0], table, key)
@@ -194,25 +210,11 @@ func (r *rowTx) searchGroups(table uint16, key []byte, t uint64) (replaced uint6
 	return replaced, found, nil
 }
 
-func (r *rowTx) historyBucket() *bbolt.Bucket {
-	if r.history == nil {
-		r.history = r.tx.Bucket(r.agg.historyName)
-		r.history.FillPercent = 0.95
-	}
-	return r.history
-}
-
 func (r *rowTx) groupsBucket() *bbolt.Bucket {
 	if r.groups == nil {
 		r.groups = r.tx.Bucket(r.agg.groupsName)
 	}
 	return r.groups
-}
-
-func historyKey(dst []byte, replaced uint64, table uint16, key []byte) []byte {
-	dst = binary.BigEndian.AppendUint64(dst, replaced)
-	dst = binary.BigEndian.AppendUint16(dst, table)
-	return append(dst, key...)
 }
 
 // groupPrefix holds the key's length, so that no key's groups lie between those of another.
@@ -225,22 +227,21 @@ func groupPrefix(dst []byte, table uint16, key []byte) []byte {
 // put writes a row (or, with deleted, takes it away) at t, which is not below any t written before.
 func (r *rowTx) put(table uint16, key, row []byte, deleted bool, t uint64) error {
 	b := r.table(table)
-	raw := b.Get(key)
+	raw := b.get(key)
 	var v version
 	if raw == nil {
 		if deleted {
 			return nil
 		}
 		v.n, v.ts[0] = 1, t
-		if err := r.keepOld(table, key, nil, false, t); err != nil {
-			return err
-		}
+		r.keepOld(table, key, nil, false, t)
 	} else if done, err := r.replace(table, key, raw, &v, deleted, t); done || err != nil {
 		return err
 	}
 	v.deleted = deleted
 	value := v.append(r.arena.take(2+10*v.n+len(row)), row)
-	return r.set(b, key, raw, value)
+	b.note(key, value)
+	return r.set(b.bucket, key, raw, value)
 }
 
 // replace keeps the old version, unless it was written at the same t, and makes v the header of the new one.
@@ -254,21 +255,8 @@ func (r *rowTx) replace(table uint16, key, raw []byte, v *version, deleted bool,
 	if v.ts[0] == t {
 		return false, nil
 	}
-	if err := r.keepOld(table, key, v.row, !v.deleted, t); err != nil {
-		return true, err
-	}
+	r.keepOld(table, key, v.row, !v.deleted, t)
 	return false, r.pushT(table, key, v, t)
-}
-
-func (r *rowTx) keepOld(table uint16, key, row []byte, there bool, t uint64) error {
-	var buf [128]byte
-	value := r.arena.take(1 + len(row))
-	if there {
-		value = append(append(value, wasThere), row...)
-	} else {
-		value = append(value, 0)
-	}
-	return r.set(r.historyBucket(), historyKey(buf[:0], t, table, key), nil, value)
 }
 
 // pushT puts t before the others; when there are enough of them they move into a group.
@@ -302,24 +290,31 @@ func (r *rowTx) set(b *bbolt.Bucket, key, old, value []byte) error {
 	return nil
 }
 
-// mark is a point to roll back to.
-func (r *rowTx) mark() int { return len(r.undo) }
+// rowMark is a point to roll back to.
+type rowMark struct{ undo, pending int }
 
-func (r *rowTx) rollback(mark int) error {
-	for i := len(r.undo) - 1; i >= mark; i-- {
-		s := r.undo[i]
-		var err error
-		if s.old == nil {
-			err = s.bucket.Delete(s.key)
-		} else {
-			err = s.bucket.Put(s.key, s.old)
-		}
-		if err != nil {
+func (r *rowTx) mark() rowMark { return rowMark{len(r.undo), len(r.pending)} }
+
+func (r *rowTx) rollback(m rowMark) error {
+	for i := range r.tables {
+		r.tables[i].known = false
+	}
+	clear(r.pending[m.pending:])
+	r.pending = r.pending[:m.pending]
+	for i := len(r.undo) - 1; i >= m.undo; i-- {
+		if err := r.undo[i].putBack(); err != nil {
 			return err
 		}
 	}
-	r.undo = r.undo[:mark]
+	r.undo = r.undo[:m.undo]
 	return nil
+}
+
+func (s *undoStep) putBack() error {
+	if s.old == nil {
+		return s.bucket.Delete(s.key)
+	}
+	return s.bucket.Put(s.key, s.old)
 }
 
 // arena hands out byte slices for values that bbolt keeps until the transaction ends.

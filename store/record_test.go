@@ -176,8 +176,9 @@ func TestRecordRefused(t *testing.T) {
 		"unknown flag":  change(1, 0x80),
 		"hostile count": append(r.Append(nil)[:2+16+16], 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
 		"all ones":      bytes.Repeat([]byte{0xff}, 200),
-		"long number":   append(r.Append(nil)[:2+16+16+32], 0x80, 0x00),
-		"empty trace":   append(append([]byte{recordVersion, hasTrace}, make([]byte, 16+16+2+3)...), 0, 0),
+		"long count":    append(head(0), 0x80, 0x00),
+		"long time":     append(append([]byte{recordVersion, 0}, make([]byte, 16+16)...), 0x81, 0x00, 0, 0, 0, 0, 0),
+		"empty trace":   append(head(hasTrace), 0, 0),
 	} {
 		var got Record
 		if err := got.Decode(data); !errors.Is(err, ErrRecord) {
@@ -215,15 +216,18 @@ func TestDecodeAllocation(t *testing.T) {
 	}
 }
 
+// head is a record of zeros up to where flags say what comes.
+func head(flags byte) []byte {
+	return append([]byte{recordVersion, flags}, make([]byte, 16+16+2+3)...)
+}
+
 // hostileCounts speak of more than there is.
 func hostileCounts() map[string][]byte {
-	head := func(flags byte) []byte {
-		return append([]byte{recordVersion, flags}, make([]byte, 16+16+2+3)...)
-	}
 	huge := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}
 	return map[string][]byte{
 		"events":       append(head(0), huge...),
 		"trace":        append(head(hasTrace), huge...),
+		"long trace":   append(head(hasTrace), 0xff, 0xff, 0x3f, 0, 0),
 		"remarks":      append(head(hasRemarks), huge...),
 		"some events":  append(append(head(0), 100), make([]byte, 299)...),
 		"first is bad": append(append(head(0), 100, 0xff, 0xff, 0xff), make([]byte, 300)...),

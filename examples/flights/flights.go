@@ -188,7 +188,7 @@ func config() cqrs.Config {
 	return cqrs.Config{
 		Commands:   []cqrs.Command{Schedule{}, Depart{}, Land{}, Cancel{}},
 		Events:     []cqrs.Event{Scheduled{}, Departed{}, Landed{}, Cancelled{}},
-		Aggregator: Board{},
+		Aggregator: Board{}, Batch: 5000,
 		Tables:     []cqrs.AnyTable{Flights, Carriers},
 	}
 }

@@ -39,7 +39,7 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	flags.SetOutput(errs)
 	flags.StringVar(&o.data, "data", "data/flights", "the data `folder`")
 	flags.StringVar(&o.expect, "expect", "", "compare the table with this `file`")
-	flags.IntVar(&o.batch, "batch", 500, "commands sent at a time")
+	flags.IntVar(&o.batch, "batch", 5000, "commands sent at a time")
 	flags.Usage = func() {
 		fmt.Fprintln(errs, "usage: flights [-data DIR] [-expect FILE] [-batch N] FILE")
 		flags.PrintDefaults()

@@ -81,7 +81,7 @@ func TestNoObject(t *testing.T) {
 		`"x"`:                 `is "x", which is no object`,
 		` 12 `:                "is 12, which is no object",
 	} {
-		if got := faultsOf[line](t, data); !slices.Equal(got, []string{want}) {
+		if got := faultsOf[person](t, data); !slices.Equal(got, []string{want}) {
 			t.Errorf("%q: got %q, want %q", data, got, want)
 		}
 	}

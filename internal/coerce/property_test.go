@@ -93,7 +93,7 @@ func TestTimesComeBack(t *testing.T) {
 		want := time.Unix(rapid.Int64Range(-62135510400, 253402214400).Draw(t, "seconds"), rapid.Int64Range(0, 999999999).Draw(t, "nanos"))
 		data, err := json.Marshal(one[time.Time]{want.In(zone)})
 		if err != nil {
-			t.Skip("a year that RFC 3339 can't write")
+			t.Fatal(err)
 		}
 		made, err := p.New(data)
 		if err != nil || made.(one[time.Time]).F != want.UTC() {
