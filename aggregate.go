@@ -33,6 +33,7 @@ type Reader interface {
 type txReader struct {
 	rowTx *rowTx
 	t     uint64
+	seen  *reads          // what is read is noted here; may be nil
 	err   error           // the first error: of reads whose callers can't be told
 	file  boltfile.ReadTx // of a View
 }
@@ -153,6 +154,7 @@ type aggregate struct {
 type tableInfo struct {
 	name   string
 	bucket []byte
+	since  uint64 // an index that was made over rows that were there can be read from this t on
 }
 
 func (a *aggregate) position() position { return *a.at.Load() }
@@ -191,42 +193,77 @@ func (a *aggregate) setUpTables(tx *bbolt.Tx, prefix string, tables []AnyTable) 
 		return err
 	}
 	err = b.ForEach(func(k, v []byte) error {
-		a.note(prefix, string(k), binary.BigEndian.Uint16(v))
+		a.note(prefix, string(k), v)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
 	for _, t := range tables {
-		if err := a.setUpTable(tx, b, prefix, t.core()); err != nil {
-			return err
+		for _, core := range append([]*tableCore{t.core()}, t.indexCores()...) {
+			if err == nil {
+				err = a.setUpTable(tx, b, prefix, core)
+			}
 		}
 	}
-	return nil
+	return err
 }
 
-func (a *aggregate) note(prefix, name string, id uint16) {
+func (a *aggregate) note(prefix, name string, value []byte) {
+	id := binary.BigEndian.Uint16(value)
 	for len(a.tables) <= int(id) {
 		a.tables = append(a.tables, tableInfo{})
 	}
-	a.tables[id] = tableInfo{name: name, bucket: []byte(prefix + "rows/" + name)}
+	a.tables[id] = tableInfo{name: name, bucket: []byte(prefix + "rows/" + name), since: binary.BigEndian.Uint64(value[2:])}
 }
+
+const tableEntry = 10 // bytes before the signature: id, since
 
 func (a *aggregate) setUpTable(tx *bbolt.Tx, b *bbolt.Bucket, prefix string, t *tableCore) error {
 	if old := b.Get([]byte(t.name)); old != nil {
 		a.ids[t] = binary.BigEndian.Uint16(old)
-		if was := string(old[2:]); was != t.signature {
+		if was := string(old[tableEntry:]); was != t.signature {
 			return fmt.Errorf("table %s was made with keys of type %s, and now has keys of type %s", t.name, was, t.signature)
 		}
 		return nil
 	}
-	id := uint16(len(a.tables))
-	a.note(prefix, t.name, id)
-	a.ids[t] = id
-	if _, err := tx.CreateBucketIfNotExists(a.tables[id].bucket); err != nil {
+	return a.newTable(tx, b, prefix, t)
+}
+
+// newTable gives a table its number. An index that is new gets the rows that are there.
+func (a *aggregate) newTable(tx *bbolt.Tx, b *bbolt.Bucket, prefix string, t *tableCore) error {
+	p, err := a.positionIn(tx)
+	if err != nil {
 		return err
 	}
-	return b.Put([]byte(t.name), append(binary.BigEndian.AppendUint16(nil, id), t.signature...))
+	since := uint64(0)
+	if t.fill != nil {
+		since = p.t
+	}
+	value := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint16(nil, uint16(len(a.tables))), since)
+	a.ids[t] = uint16(len(a.tables))
+	a.note(prefix, t.name, value)
+	if _, err := tx.CreateBucketIfNotExists([]byte(prefix + "rows/" + t.name)); err != nil {
+		return err
+	}
+	if t.fill != nil {
+		var r rowTx
+		r.reset(a, tx)
+		if err := t.fill(&r, p.t); err != nil {
+			return err
+		}
+	}
+	return b.Put([]byte(t.name), append(value, t.signature...))
+}
+
+// id gives a table's number, for a read or write at t.
+func (a *aggregate) id(t *tableCore, at uint64) (uint16, error) {
+	id, ok := a.ids[t]
+	if !ok {
+		return 0, fmt.Errorf("cqrs: table %s is not named in Config.Tables", t.name)
+	}
+	if since := a.tables[id].since; at < since {
+		return 0, fmt.Errorf("cqrs: index %s was added at t %d, and can't be read as of t %d: build the aggregate anew to have it there",
+			t.name, since, at)
+	}
+	return id, nil
 }
 
 // load reads the committed position.

@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
-	"github.com/cqrs-server/cqrs/store"
 )
 
 // batch is the work of a shard between two commits: one write transaction on the shard's file, in which commands are taken from the
@@ -146,9 +145,24 @@ func (b *batch) setMark(command []byte, m *mark) error {
 	return b.rows.set(bucket, command, nil, m.append(b.rows.arena.take(markSize+len(m.refusal))))
 }
 
+func failedKey(t uint64, index int) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, t), uint32(index))
+}
+
 // noteFailure keeps the list of events that the aggregate lacks.
-func (b *batch) noteFailure(e *store.Event, t uint64, err error) error {
+func (b *batch) noteFailure(f *failedFold, err error) error {
 	b.pos.failed++
-	key := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, t), uint32(e.Index))
-	return b.rows.set(b.tx.Bucket(b.shard.agg.failedName), key, nil, []byte(e.Type+": "+err.Error()))
+	return b.rows.set(b.tx.Bucket(b.shard.agg.failedName), failedKey(f.T, f.Index), nil, []byte(f.Type+": "+err.Error()))
+}
+
+// clearFailure takes an event off that list.
+func (b *batch) clearFailure(key []byte) error {
+	bucket := b.tx.Bucket(b.shard.agg.failedName)
+	old := bucket.Get(key)
+	if old == nil {
+		return nil
+	}
+	b.pos.failed--
+	b.rows.undo = append(b.rows.undo, undoStep{bucket, key, old})
+	return bucket.Delete(key)
 }

@@ -34,6 +34,10 @@ const (
 	Serializable Consistency = iota
 	// AsOfBasis decides on the value at the command's basis, and sees nothing later. Nothing is checked afterwards.
 	AsOfBasis
+	// Unchanged decides on the value at the command's basis, and refuses the command (level user, tag "conflict", with the list of
+	// what changed) when anything that it read has changed since: it is the lock for "somebody edited this while you looked at it".
+	// What it reads is noted by the Decision: rows, rows that are not there, and ranges of tables and indexes.
+	Unchanged
 )
 
 // Envelope is a command as it travels.

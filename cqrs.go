@@ -156,7 +156,7 @@ func (c *Config) check() (err error) {
 	fault(c.Batch < 0, "Batch is %d, and must not be negative", c.Batch)
 	fault(c.MaxCommand < 0 || c.MaxCommand > 8<<20, "MaxCommand is %d, and must be 1 to %d", c.MaxCommand, 8<<20)
 	fault(c.MaxInFlight < 0, "MaxInFlight is %d, and must not be negative", c.MaxInFlight)
-	fault(c.Consistency > AsOfBasis, "Consistency is %d, and there is no such", c.Consistency)
+	fault(c.Consistency > Unchanged, "Consistency is %d, and there is no such", c.Consistency)
 	fault(checkName("", c.Code, maxCode) != nil, "Code: %v", checkName("", c.Code, maxCode))
 	return errors.Join(err, checkTables(c.Tables))
 }
@@ -164,20 +164,29 @@ func (c *Config) check() (err error) {
 func checkTables(tables []AnyTable) (err error) {
 	seen := map[string]bool{}
 	for i, t := range tables {
-		switch {
-		case t == nil:
+		if t == nil {
 			err = errors.Join(err, fmt.Errorf("Tables[%d] is nil", i))
-		case t.core().err != nil:
-			err = errors.Join(err, fmt.Errorf("table %s: %w", t.core().name, t.core().err))
-		case checkTypeName(t.core().name) != nil:
-			err = errors.Join(err, fmt.Errorf("Tables[%d]: %w", i, checkTypeName(t.core().name)))
-		case seen[t.core().name]:
-			err = errors.Join(err, fmt.Errorf("table %s is named twice", t.core().name))
-		default:
-			seen[t.core().name] = true
+			continue
+		}
+		for _, core := range append([]*tableCore{t.core()}, t.indexCores()...) {
+			err = errors.Join(err, core.check(seen))
 		}
 	}
 	return err
+}
+
+func (t *tableCore) check(seen map[string]bool) error {
+	twice := seen[t.name]
+	seen[t.name] = true
+	switch {
+	case t.err != nil:
+		return fmt.Errorf("table %s: %w", t.name, t.err)
+	case checkTypeName(t.name) != nil:
+		return fmt.Errorf("table %q: %w", t.name, checkTypeName(t.name))
+	case twice:
+		return fmt.Errorf("table %s is named twice", t.name)
+	}
+	return nil
 }
 
 func (rt *Runtime) open(dir string) error {

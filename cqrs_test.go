@@ -161,8 +161,14 @@ func TestFailedFoldLeavesNothing(t *testing.T) {
 			if err != nil || len(letters) != 1 || !letters[0].Fold {
 				t.Fatalf("letters %+v %v", letters, err)
 			}
-			if err := rt.Resend(t.Context(), letters...); err == nil {
-				t.Error("a failed fold was sent again")
+			if err := rt.Resend(t.Context(), letters...); err != nil { // it fails again, and waits again
+				t.Fatal(err)
+			}
+			if v, err := rt.Shard(0).AtLeast(patience(t), 4); err != nil || value(t, v, "a") != 2 {
+				t.Error(err)
+			}
+			if letters, err = rt.DeadLetters(t.Context()); err != nil || len(letters) != 1 || rt.Health()[0].Failed != 1 {
+				t.Errorf("letters %+v %v, health %+v", letters, err, rt.Health())
 			}
 		})
 	}

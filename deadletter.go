@@ -20,12 +20,14 @@ type DeadLetter struct {
 	Command *Envelope // the command, if the message could be read. Change it to send it again edited
 	Message queue.Message
 	Fold    bool // the command was accepted, and the fold of one of its events failed
+
+	failed *failedFold
 }
 
 // letter is the form in which it is kept.
 type letter struct {
 	Err     *Error         `json:"error"`
-	Fold    bool           `json:"fold,omitempty"`
+	Fold    *failedFold    `json:"fold,omitempty"`
 	Key     []byte         `json:"key,omitempty"`
 	Value   []byte         `json:"value,omitempty"`
 	Headers []queue.Header `json:"headers,omitempty"`
@@ -97,7 +99,7 @@ func without(list []DeadLetter, handled map[int64]bool) []DeadLetter {
 }
 
 func (l *letter) open(s *Shard, m queue.Message) DeadLetter {
-	d := DeadLetter{Shard: s.n, Offset: m.Offset, Time: time.UnixMilli(m.Time), Err: l.Err, Fold: l.Fold}
+	d := DeadLetter{Shard: s.n, Offset: m.Offset, Time: time.UnixMilli(m.Time), Err: l.Err, Fold: l.Fold != nil, failed: l.Fold}
 	d.Message = queue.Message{Offset: l.Offset, Time: l.Time, Key: l.Key, Value: l.Value, Headers: l.Headers}
 	var e Envelope
 	if err := decodeEnvelope(&d.Message, &e, s.rt.types.names); err == nil {
@@ -107,13 +109,10 @@ func (l *letter) open(s *Shard, m queue.Message) DeadLetter {
 }
 
 // Resend sends dead letters again, as their Command says (or as the raw message, when that is nil), and takes them off the list.
-// A letter of a failed fold can't be sent again: its command was accepted.
+// The letter of a failed fold has its event folded again, at a new t: use it when AggregateEvent was mended, or when what stood in the
+// way is gone.
 func (rt *Runtime) Resend(ctx context.Context, letters ...DeadLetter) error {
 	for _, d := range letters {
-		if d.Fold {
-			return fmt.Errorf("cqrs: dead letter %d of shard %d is a failed fold: its command was accepted, and must not be sent again; "+
-				"mend AggregateEvent and build the aggregate anew, or discard the letter", d.Offset, d.Shard)
-		}
 		if err := rt.resend(ctx, d); err != nil {
 			return fmt.Errorf("cqrs: send dead letter %d of shard %d again: %w", d.Offset, d.Shard, err)
 		}
@@ -125,6 +124,9 @@ func (rt *Runtime) Resend(ctx context.Context, letters ...DeadLetter) error {
 }
 
 func (rt *Runtime) resend(ctx context.Context, d DeadLetter) error {
+	if d.Fold {
+		return rt.refold(ctx, d)
+	}
 	m := queue.Message{Key: d.Message.Key, Value: d.Message.Value, Headers: d.Message.Headers, Time: d.Message.Time}
 	if d.Command != nil {
 		if err := d.Command.check(rt.cfg.MaxCommand); err != nil {

@@ -303,7 +303,7 @@ func (k *errorSink) bury(e *Error) error {
 	k.batch.used = true
 	now := k.shard.rt.cfg.Now().UnixMilli()
 	letter := []queue.Message{{Time: now, Value: encodeLetter(e)}}
-	if err := k.queue.AppendTx(k.batch.tx.Tx, topicDead, k.shard.n, letter); err != nil || e.fold {
+	if err := k.queue.AppendTx(k.batch.tx.Tx, topicDead, k.shard.n, letter); err != nil || e.fold != nil {
 		return err
 	}
 	k.batch.done = append(k.batch.done, ended{err: e})

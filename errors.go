@@ -39,6 +39,7 @@ const (
 	tagProcess    = "process-command"   // dev: an error or a panic in ProcessCommand
 	tagRejected   = "rejected"          // user: refused by ProcessCommand
 	tagIDConflict = "id-conflict"       // user: the id belongs to another command
+	tagConflict   = "conflict"          // user: what an Unchanged decision read has changed since its basis
 	tagBasis      = "basis"             // user: a basis that this shard has not reached
 	tagTooLarge   = "too-large"         // dev: an event or a commit over the limit
 	tagAggregate  = "aggregate-event"   // dev: an error or a panic in AggregateEvent
@@ -69,8 +70,8 @@ type Error struct {
 	Message string         `json:"message"`
 	Data    map[string]any `json:"data,omitempty"` // facts for programs, as JSON
 	cause   error
-	origin  *command // what failed, for the dead letter
-	fold    bool     // a fold of an accepted event failed: the command itself ended well
+	origin  *command    // what failed, for the dead letter
+	fold    *failedFold // the event of an accepted command whose fold failed: the command itself ended well
 }
 
 func (e *Error) Error() string {

@@ -149,16 +149,21 @@ func (r *rowTx) chunkWith(key []byte) []byte {
 	return lastUpTo(r.history, key)
 }
 
+// seekBelow goes to the last key below to; nil: to the last.
+func seekBelow(c *bbolt.Cursor, to []byte) (k, v []byte) {
+	if to != nil {
+		if k, _ := c.Seek(to); k != nil {
+			return c.Prev()
+		}
+	}
+	return c.Last()
+}
+
 // lastUpTo gives the value of the last key that is not above key.
 func lastUpTo(c *bbolt.Cursor, key []byte) []byte {
-	k, v := c.Seek(key)
-	switch {
-	case bytes.Equal(k, key):
+	if k, v := c.Seek(key); bytes.Equal(k, key) {
 		return v
-	case k == nil:
-		_, v = c.Last()
-	default:
-		_, v = c.Prev()
 	}
+	_, v := seekBelow(c, key)
 	return v
 }

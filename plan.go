@@ -99,7 +99,7 @@ func toError(s workflow.Segment) workflow.Segment {
 	case *command:
 		e.Command, e.origin = s.ID, s
 	case *Commit:
-		e.Command, e.origin, e.fold = s.Command, s.command, true
+		e.Command, e.origin = s.Command, s.command
 	}
 	return &e
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/debug"
+	"strings"
 
 	"github.com/cqrs-server/cqrs/internal/coerce"
 )
@@ -26,7 +27,7 @@ type commandType struct {
 func newRegistry(cfg Config) (*registry, error) {
 	r := &registry{commands: map[string]*commandType{}, events: map[string]*eventType{}, names: newInterner()}
 	r.names.add(cfg.Code, "")
-	var err error
+	err := errors.Join(r.addCommand(-1, refold{}, Serializable), r.addEvent(-1, refolded{}))
 	for i, c := range cfg.Commands {
 		err = errors.Join(err, r.addCommand(i, c, cfg.Consistency))
 	}
@@ -44,7 +45,7 @@ func (r *registry) addCommand(i int, c Command, consistency Consistency) error {
 	if other := r.commands[name]; other != nil {
 		return fmt.Errorf("command type %q is registered twice, as %s and as %s", name, other.typ, typ)
 	}
-	if err := checkTypeName(name); err != nil {
+	if err := checkOwnName(name, i); err != nil {
 		return fmt.Errorf("command type %s: %w", typ, err)
 	}
 	plan, err := coerce.Compile(typ)
@@ -54,7 +55,7 @@ func (r *registry) addCommand(i int, c Command, consistency Consistency) error {
 	if own, ok := c.(interface{ Consistency() Consistency }); ok {
 		consistency = own.Consistency()
 	}
-	if consistency > AsOfBasis {
+	if consistency > Unchanged {
 		return fmt.Errorf("command type %s: there is no Consistency %d", typ, consistency)
 	}
 	r.commands[name] = &commandType{name: name, typ: typ, plan: plan, consistency: consistency}
@@ -67,6 +68,9 @@ func (r *registry) addEvent(i int, e Event) error {
 		return fmt.Errorf("Events[%d] is nil", i)
 	}
 	t, err := newEventType(e)
+	if err == nil {
+		err = checkOwnName(t.name, i)
+	}
 	if err != nil {
 		return err
 	}
@@ -76,6 +80,14 @@ func (r *registry) addEvent(i int, e Event) error {
 	r.events[t.name] = t
 	r.names.add(t.name)
 	return nil
+}
+
+// checkOwnName refuses a name that is the library's own; the library registers under -1.
+func checkOwnName(name string, i int) error {
+	if i >= 0 && strings.HasPrefix(name, reserved) {
+		return fmt.Errorf("the name %q begins with %q, which is for the library's own types", name, reserved)
+	}
+	return checkTypeName(name)
 }
 
 // eventOf finds what an event was registered as, by its Go type.

@@ -2,37 +2,50 @@ package cqrs
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"iter"
 	"reflect"
 
 	"github.com/cqrs-server/cqrs/internal/keys"
-	"github.com/fxamacker/cbor/v2"
 )
 
 // Table is typed rows by key, ordered by key. It is made once, as a value of the program, named in Config.Tables, and read through
 // a View, a *Decision or a *Tx. Rows are kept as CBOR of V's exported fields: a field that is added reads as its zero
 // value in older rows.
 //
-// Keys may be strings, integers, floats, bools, uuids, times, arrays of bytes, and structs of these (ordered by their fields).
+// Keys may be strings (not the empty one), integers, floats, bools, uuids, times, arrays of bytes, and structs of these (ordered by their
+// fields).
 type Table[K comparable, V any] struct {
 	tableCore
-	key    func(V) K
-	encode func([]byte, K) []byte
+	key     func(V) K
+	encode  func([]byte, K) []byte
+	indexes []tableIndex[K, V]
 }
 
-// tableCore is what a table is without its types.
+// tableCore is what a table, or an index, is without its types.
 type tableCore struct {
 	name      string
 	signature string // of the key's type
-	err       error  // why the table can't be used: Open reports it
+	err       error  // why it can't be used: Open reports it
+
+	// fill writes an index that is new over rows that are there.
+	fill func(r *rowTx, t uint64) error
 }
 
 // AnyTable is a *Table of any types.
-type AnyTable interface{ core() *tableCore }
+type AnyTable interface {
+	core() *tableCore
+	indexCores() []*tableCore
+}
 
 func (t *tableCore) core() *tableCore { return t }
+
+func (t *Table[K, V]) indexCores() (cores []*tableCore) {
+	for _, x := range t.indexes {
+		cores = append(cores, x.core)
+	}
+	return cores
+}
 
 // NewTable makes a table whose rows are found by the key that key gives. Open reports a key type that can't be ordered.
 func NewTable[K comparable, V any](name string, key func(V) K) *Table[K, V] {
@@ -62,25 +75,42 @@ func signature(t reflect.Type) string {
 const maxRowKey = 16 << 10 // bytes; bbolt takes 32 KiB, and the history's keys are longer
 
 // Get gives the row with that key, or ErrNotFound.
-func (t *Table[K, V]) Get(r Reader, key K) (V, error) {
-	var row V
+func (t *Table[K, V]) Get(r Reader, key K) (row V, err error) {
 	tr, err := r.begin()
 	if err != nil {
 		return row, err
 	}
 	defer r.end(tr)
-	raw, ok, err := t.find(tr, key)
-	if err == nil && ok {
-		err = decodeRow(t.name, raw, &row)
+	var buf [64]byte
+	found, err := getRow(tr, &t.tableCore, t.encode(buf[:0], key), &row)
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	return row, err
+}
+
+// getRow reads and decodes a row.
+func getRow[V any](tr *txReader, t *tableCore, key []byte, row *V) (found bool, err error) {
+	raw, found, err := tr.get(t, key)
+	if err == nil && found {
+		if err = decodeRow(t.name, raw, row); err != nil {
+			tr.fail(err)
+		}
+	}
+	return found, err
+}
+
+// get reads a row's bytes, and notes that it was read.
+func (r *txReader) get(t *tableCore, key []byte) (raw []byte, found bool, err error) {
+	id, err := r.rowTx.agg.id(t, r.t)
+	if err == nil {
+		r.seen.key(id, key)
+		raw, found, err = r.rowTx.get(id, key, r.t)
 	}
 	if err != nil {
-		tr.fail(err)
-		return row, err
+		r.fail(err)
 	}
-	if !ok {
-		return row, ErrNotFound
-	}
-	return row, nil
+	return raw, found, err
 }
 
 // Has tells whether there is a row with that key. Through a View that can't be read it is false, and Get says why; through a
@@ -91,54 +121,48 @@ func (t *Table[K, V]) Has(r Reader, key K) bool {
 		return false
 	}
 	defer r.end(tr)
-	_, ok, err := t.find(tr, key)
-	if err != nil {
-		tr.fail(err)
-	}
-	return ok && err == nil
-}
-
-func (t *Table[K, V]) find(tr *txReader, key K) ([]byte, bool, error) {
-	id, err := tr.rowTx.agg.id(&t.tableCore)
-	if err != nil {
-		return nil, false, err
-	}
 	var buf [64]byte
-	return tr.rowTx.get(id, t.encode(buf[:0], key), tr.t)
-}
-
-func (a *aggregate) id(t *tableCore) (uint16, error) {
-	if id, ok := a.ids[t]; ok {
-		return id, nil
-	}
-	return 0, fmt.Errorf("cqrs: table %s is not named in Config.Tables", t.name)
+	_, found, err := tr.get(&t.tableCore, t.encode(buf[:0], key))
+	return found && err == nil
 }
 
 // Put writes a row under its key, over the one that is there.
 func (t *Table[K, V]) Put(tx *Tx, row V) error {
-	buf := rowBuffer(tx)
+	buf := &tx.reader.rowTx.buffer
+	buf.Reset()
 	if err := rowMode.MarshalToBuffer(row, buf); err != nil {
 		return tx.failed(fmt.Errorf("cqrs: table %s: a row can't be encoded: %w", t.name, err))
 	}
-	return t.write(tx, t.key(row), buf.Bytes(), false)
+	return t.write(tx, t.key(row), &row, buf.Bytes())
 }
 
 // Delete takes away the row with that key, if it is there.
 func (t *Table[K, V]) Delete(tx *Tx, key K) error {
-	return t.write(tx, key, nil, true)
+	return t.write(tx, key, nil, nil)
 }
 
-func (t *Table[K, V]) write(tx *Tx, key K, row []byte, deleted bool) error {
-	id, err := tx.reader.rowTx.agg.id(&t.tableCore)
+// write writes a row, or takes it away when row is nil, and brings the indexes along.
+func (t *Table[K, V]) write(tx *Tx, key K, row *V, raw []byte) error {
+	var buf [64]byte
+	k := t.encode(buf[:0], key)
+	if len(t.indexes) > 0 {
+		if err := t.index(tx, key, k, row); err != nil {
+			return tx.failed(fmt.Errorf("cqrs: table %s: %w", t.name, err))
+		}
+	}
+	return tx.put(&t.tableCore, k, raw, row == nil)
+}
+
+// put writes a row's bytes.
+func (tx *Tx) put(t *tableCore, key, raw []byte, deleted bool) error {
+	id, err := tx.reader.rowTx.agg.id(t, tx.reader.t)
 	if err != nil {
 		return tx.failed(err)
 	}
-	var buf [64]byte
-	k := t.encode(buf[:0], key)
-	if len(k) == 0 || len(k) > maxRowKey {
-		return tx.failed(fmt.Errorf("cqrs: table %s: a key has %d bytes, and must have 1 to %d", t.name, len(k), maxRowKey))
+	if len(key) == 0 || len(key) > maxRowKey {
+		return tx.failed(fmt.Errorf("cqrs: table %s: a key has %d bytes, and must have 1 to %d", t.name, len(key), maxRowKey))
 	}
-	if err := tx.reader.rowTx.put(id, k, row, deleted, tx.reader.t); err != nil {
+	if err := tx.reader.rowTx.put(id, key, raw, deleted, tx.reader.t); err != nil {
 		return tx.failed(fmt.Errorf("cqrs: table %s: %w", t.name, err))
 	}
 	return nil
@@ -151,103 +175,30 @@ func (tx *Tx) failed(err error) error {
 }
 
 // All gives all rows in the order of their keys. After an error, which comes with a zero row, it ends.
-func (t *Table[K, V]) All(r Reader) iter.Seq2[V, error] {
-	return t.scan(r, nil, nil)
+func (t *Table[K, V]) All(r Reader) iter.Seq2[V, error] { return t.Whole().Rows(r) }
+
+// Whole is the whole table.
+func (t *Table[K, V]) Whole() Range[V] { return t.span(nil, nil, nil) }
+
+// From is the rows with keys from that one on.
+func (t *Table[K, V]) From(key K) Range[V] { return t.span(t.encode(nil, key), nil, nil) }
+
+// Between is the rows with keys from from on, below to.
+func (t *Table[K, V]) Between(from, to K) Range[V] {
+	return t.span(t.encode(nil, from), t.encode(nil, to), nil)
 }
 
-// Range gives the rows with keys from from on, below to, in order. After an error, which comes with a zero row, it ends.
-func (t *Table[K, V]) Range(r Reader, from, to K) iter.Seq2[V, error] {
-	return t.scan(r, t.encode(nil, from), t.encode(nil, to))
+// Prefix is the rows whose keys begin with that text. For keys that are structs, it is those whose first fields are the same as
+// key's: as many of them as fields says. (For texts, fields is not looked at.)
+func (t *Table[K, V]) Prefix(key K, fields int) Range[V] {
+	if reflect.TypeFor[K]().Kind() == reflect.String {
+		p := t.encode(nil, key)
+		return t.span(p, keys.After(p), nil)
+	}
+	p, err := keys.Prefix(key, fields)
+	return t.span(p, keys.After(p), err)
 }
 
-const scanChunk = 256 // rows that are copied out at a time
-
-// scan reads in chunks, so that no transaction stays open while the caller works on a row.
-func (t *Table[K, V]) scan(r Reader, from, to []byte) iter.Seq2[V, error] {
-	return func(yield func(V, error) bool) {
-		for more := true; more; {
-			var rows []V
-			var err error
-			rows, from, more, err = t.chunk(r, from, to)
-			for _, row := range rows {
-				if !yield(row, nil) {
-					return
-				}
-			}
-			if err != nil {
-				var zero V
-				yield(zero, err)
-				return
-			}
-		}
-	}
-}
-
-// chunk reads the next rows, and tells where to go on.
-func (t *Table[K, V]) chunk(r Reader, from, to []byte) (rows []V, next []byte, more bool, err error) {
-	tr, err := r.begin()
-	if err != nil {
-		return nil, nil, false, err
-	}
-	defer r.end(tr)
-	id, err := tr.rowTx.agg.id(&t.tableCore)
-	if err != nil {
-		return nil, nil, false, err
-	}
-	next, more, err = tr.rowTx.scan(id, from, to, tr.t, func(raw []byte) (bool, error) {
-		var row V
-		err := decodeRow(t.name, raw, &row)
-		rows = append(rows, row)
-		return len(rows) < scanChunk, err
-	})
-	if err != nil {
-		tr.fail(err)
-	}
-	return rows, next, more, err
-}
-
-// scan calls fn with the rows as of t from the key from on, below to (nil: to the end), until fn says that it is enough.
-func (r *rowTx) scan(table uint16, from, to []byte, t uint64, fn func(row []byte) (bool, error)) (next []byte, more bool, err error) {
-	c := r.table(table).bucket.Cursor()
-	for k, raw := c.Seek(from); k != nil && (to == nil || bytes.Compare(k, to) < 0); k, raw = c.Next() {
-		row, ok, err := r.asOf(table, k, raw, t)
-		if err != nil {
-			return nil, false, err
-		}
-		if !ok {
-			continue
-		}
-		if goOn, err := fn(row); !goOn || err != nil {
-			return append(bytes.Clone(k), 0), err == nil, err
-		}
-	}
-	return nil, false, nil
-}
-
-var rowMode, rowDecoder = rowModes()
-
-// rowModes: core deterministic CBOR, so that a row has one form on every replica.
-func rowModes() (cbor.UserBufferEncMode, cbor.DecMode) {
-	options := cbor.CoreDetEncOptions()
-	options.Time = cbor.TimeRFC3339NanoUTC
-	enc, err := options.UserBufferEncMode()
-	dec, err2 := cbor.DecOptions{DefaultMapType: reflect.TypeFor[map[string]any]()}.DecMode()
-	if err := errors.Join(err, err2); err != nil {
-		panic(err) // the options above are fixed
-	}
-	return enc, dec
-}
-
-func decodeRow(table string, raw []byte, row any) error {
-	if err := rowDecoder.Unmarshal(raw, row); err != nil {
-		return fmt.Errorf("cqrs: table %s: a row does not fit its type any more: %w", table, err)
-	}
-	return nil
-}
-
-// rowBuffer is the buffer that rows are encoded in; bbolt's values are copied out of it.
-func rowBuffer(tx *Tx) *bytes.Buffer {
-	b := &tx.reader.rowTx.buffer
-	b.Reset()
-	return b
+func (t *Table[K, V]) span(from, to []byte, err error) Range[V] {
+	return Range[V]{walked: &t.tableCore, rows: &t.tableCore, from: bytes.Clone(from), to: to, err: err}
 }

@@ -113,6 +113,9 @@ func (k *tasks) process(ctx context.Context, _ workflow.Params, s workflow.Segme
 	if d.reader.err != nil {
 		return nil, Retry(d.reader.err)
 	}
+	if err == nil {
+		err = k.conflict(d)
+	}
 	if err != nil {
 		return k.refuse(ctx, c, err)
 	}
@@ -131,10 +134,29 @@ func (k *tasks) decision(c *command) (*Decision, *Error) {
 			"a basis is a t that the sender has seen", *c.Basis, k.shard.n, b.pos.t)
 	}
 	b.decision = Decision{reader: txReader{rowTx: &b.rows, t: b.pos.t}, cmd: &c.Envelope, segment: "0"}
-	if c.typ.consistency == AsOfBasis && c.Basis != nil {
+	if c.typ.consistency != Serializable && c.Basis != nil {
 		b.decision.reader.t = *c.Basis
 	}
+	if c.typ.consistency == Unchanged {
+		b.decision.reader.seen = &reads{}
+	}
 	return &b.decision, nil
+}
+
+// conflict refuses a decision when what it read has changed since its basis.
+func (k *tasks) conflict(d *Decision) error {
+	if d.reader.seen == nil || d.reader.t == k.batch.pos.t {
+		return nil
+	}
+	changes, err := d.reader.seen.changed(&k.batch.rows, d.reader.t)
+	if err != nil {
+		return Retry(err)
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	return userError(tagConflict, "decided as of t %d, and what it read has changed since: %s %s at t %d",
+		d.reader.t, changes[0].Table, changes[0].Key, changes[0].T).With("changes", changes)
 }
 
 // refuse ends a command with an error of its own. A refusal is marked, so that the same command is never accepted later.
@@ -167,7 +189,7 @@ func (k *tasks) commit(c *command, d *Decision, events []Event) (*Commit, error)
 		},
 		Payload: c.payload, Trace: c.Trace, Events: make([]store.Event, len(events)),
 	}
-	if c.typ.consistency == Serializable || c.Basis == nil {
+	if c.typ.consistency != AsOfBasis || c.Basis == nil {
 		digest := k.batch.pos.digest
 		commit.Prev = digest[:]
 	}
@@ -275,15 +297,33 @@ func (k *tasks) aggregate(ctx context.Context, _ workflow.Params, s workflow.Seg
 func (k *tasks) foldOne(ctx context.Context, c *Commit, index int) *Error {
 	b := k.batch
 	b.fold = Tx{reader: txReader{rowTx: &b.rows, t: c.T}, recorded: c.recorded(index)}
-	before := b.rows.mark()
-	err := fold(ctx, k.shard.agg.fold, &b.fold, c.Values[index])
+	before, failed := b.rows.mark(), b.pos.failed
+	var err error
+	inner := failedFold{ID: c.Events[index].ID, T: c.T, Index: index, Segment: c.Events[index].Segment, Type: c.Events[index].Type,
+		Data: c.Events[index].Data, Command: c.Command}
+	if again, ok := c.Values[index].(refolded); ok {
+		if err = k.foldAgain(ctx, &b.fold, again); err != nil {
+			inner = failedFold(again)
+		}
+	} else {
+		err = fold(ctx, k.shard.agg.fold, &b.fold, c.Values[index])
+	}
 	if err == nil {
 		return nil
 	}
-	b.err = errors.Join(b.err, b.rows.rollback(before), b.noteFailure(&c.Events[index], c.T, err))
+	b.pos.failed = failed
+	b.err = errors.Join(b.err, b.rows.rollback(before))
+	return k.foldFailed(c, inner, err)
+}
+
+// foldFailed notes an event that the aggregate lacks, and makes the error that goes to the dead letters.
+func (k *tasks) foldFailed(c *Commit, f failedFold, err error) *Error {
+	if f.T == c.T {
+		k.batch.err = errors.Join(k.batch.err, k.batch.noteFailure(&f, err))
+	}
 	e := devError(tagAggregate, fmt.Errorf("event %s %s (t %d) is stored, and the aggregate shows nothing of it: %w",
-		c.Events[index].Type, c.Events[index].ID, c.T, err)).of(c.Command)
-	e.origin, e.fold = c.command, true
+		f.Type, f.ID, f.T, err)).of(c.Command)
+	e.origin, e.fold = c.command, &f
 	return e
 }
 

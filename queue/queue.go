@@ -37,8 +37,8 @@ type Queue interface {
 	// after any other error they were not, and never will be.
 	Append(ctx context.Context, topic string, shard int, msgs []Message) error
 
-	// Read gives the messages from offset from on, in order, at most max of them. It waits until there is at least
-	// one or ctx ends (and then returns ctx's error). The bytes are the caller's.
+	// Read gives the messages from offset from on, in order, at most max of them (which is 1 or more). It waits until there
+	// is at least one or ctx ends (and then returns ctx's error). The bytes are the caller's.
 	// A from below the first or above the end of the partition gives a *RangeError.
 	Read(ctx context.Context, topic string, shard int, from int64, max int) ([]Message, error)
 
@@ -53,9 +53,9 @@ type Queue interface {
 	Committed(ctx context.Context, topic string, shard int) (int64, error)
 
 	// Own calls work for each shard of the topic that this process is to do the work of, each in a goroutine
-	// of its own, with a context that ends when the ownership does. It returns when ctx has ended and all work has returned, or
-	// with the first error. Two processes may believe for a while that they own a shard: the log's rule of
-	// acceptance makes that harmless.
+	// of its own, with a context that ends when the ownership does. It returns when all work has returned: with ctx's
+	// error when ctx has ended, or else with the first error of work, which ends the work of the other shards. Two
+	// processes may believe for a while that they own a shard: the log's rule of acceptance makes that harmless.
 	Own(ctx context.Context, topic string, work func(ctx context.Context, shard int) error) error
 
 	// Shards is the number of partitions of the topic.
@@ -67,7 +67,8 @@ type Queue interface {
 	// Limit is the size in bytes of the largest message (key, value and headers) that Append takes.
 	Limit() int
 
-	// Close gives back what the queue holds. Calls that wait return ErrClosed. A second Close does nothing.
+	// Close gives back what the queue holds. Calls that wait, and calls that come later, return ErrClosed. A second Close
+	// does nothing.
 	Close() error
 }
 

@@ -86,6 +86,15 @@ func (l *faultList) add(f Fault, limit int) {
 	l.kept = append(l.kept, f)
 }
 
+// at adds a fault at a path, whose text is made only if the fault is kept.
+func (l *faultList) at(path []step, problem string, limit int) {
+	if len(l.kept) == limit {
+		l.more++
+		return
+	}
+	l.add(Fault{pathText(path), problem}, limit)
+}
+
 // appendTo appends the faults, and one that counts those left out as "3 more <what>".
 func (l *faultList) appendTo(dst []Fault, what string) []Fault {
 	dst = append(dst, l.kept...)

@@ -98,7 +98,7 @@ func (s *shape) other(w *walker, v reflect.Value, key token) {
 		s.keep(w, s.rest.of(v), name)
 		return
 	}
-	w.unknown.add(Fault{pathText(w.path), "is unknown" + s.hint(name)}, maxUnknown)
+	w.unknown.at(w.path, "is unknown"+s.hint(name), maxUnknown)
 	w.skip()
 }
 

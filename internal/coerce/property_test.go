@@ -140,8 +140,9 @@ type (
 		S string
 		F float64 `json:"-,"`
 	}
-	named  string
-	writer struct{ A int }
+	Exported struct{ A int }
+	named    string
+	writer   struct{ A int }
 )
 
 func (writer) MarshalText() ([]byte, error) { return []byte("x"), nil }
@@ -176,6 +177,7 @@ func TestRoundTrips(t *testing.T) {
 			A int
 			_ int
 		}](): false,
+		reflect.TypeFor[struct{ Exported }](): false,
 	} {
 		if got := RoundTrips(typ); got != want {
 			t.Errorf("%v: got %v", typ, got)

@@ -167,6 +167,14 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+func TestTimesAreUTC(t *testing.T) {
+	for _, in := range []string{`0`, `1423485296789`, `"2015-02-09"`, `"2015-02-09T12:34:56+02:00"`} {
+		if got := mustNew[one[time.Time]](t, `{"f":`+in+`}`); got.F.Location() != time.UTC {
+			t.Errorf("%s is in %v", in, got.F.Location())
+		}
+	}
+}
+
 func TestDurations(t *testing.T) {
 	no := func(shown string) string {
 		return "is " + shown + ", which is no duration: use a text such as 1h30m, or nanoseconds"
@@ -281,6 +289,17 @@ func TestValuesStandAlone(t *testing.T) {
 		want := command{"aaa", "b\nb", []string{"ccc"}, json.RawMessage(`"ddd"`), map[string]string{"eee": "fff"}}
 		if !reflect.DeepEqual(made, want) {
 			t.Errorf("got %+v", made)
+		}
+	}
+}
+
+// A short string must not keep a large command in memory.
+func TestLargeDataIsNotShared(t *testing.T) {
+	for size, shared := range map[int]bool{shareBelow: true, shareBelow + 1: false} {
+		w := &walker{data: make([]byte, size)}
+		w.string(token{text, w.data[:1], 0})
+		if got := w.shared != ""; got != shared {
+			t.Errorf("%d bytes: shared is %v", size, got)
 		}
 	}
 }

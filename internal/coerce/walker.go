@@ -57,7 +57,7 @@ func (w *walker) all() []Fault {
 
 // fault notes that the value at the present path can't be read.
 func (w *walker) fault(problem string) {
-	w.unread.add(Fault{Path: pathText(w.path), Problem: problem}, maxFaults)
+	w.unread.at(w.path, problem, maxFaults)
 }
 
 // step is one step of a path: into a field by its name, into an element by its index, into an entry of a map by its key.

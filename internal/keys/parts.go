@@ -140,14 +140,12 @@ func readBytes(b []byte, v reflect.Value) ([]byte, error) {
 
 var errFloat = errors.New("a float in a form that is not written")
 
-// float64Bits are in the order of the numbers: all bits of the negative ones are turned over, and the sign bit of the others. No number
-// has the bits 0, which are those of NaN.
+// float64Bits are in the order of the numbers: all bits of the negative ones are turned over, and the sign bit of the others is set, that
+// of -0 included. No number has the bits 0, which are those of NaN.
 func float64Bits(f float64) uint64 {
 	switch bits := math.Float64bits(f); {
 	case f != f:
 		return 0
-	case f == 0:
-		return signBit
 	case f < 0:
 		return ^bits
 	default:
@@ -183,8 +181,6 @@ func float32Bits(f float32) uint32 {
 	switch bits := math.Float32bits(f); {
 	case f != f:
 		return 0
-	case f == 0:
-		return 1 << 31
 	case f < 0:
 		return ^bits
 	default:

@@ -58,9 +58,12 @@ func (q *Queue) readNow(p partition, s span) (msgs []queue.Message, err error) {
 	err = q.files[p.shard].View(func(tx *bbolt.Tx) error {
 		return q.scan(tx, p, s, func(offset int64, value []byte) error {
 			m, err := decode(bytes.Clone(value))
+			if err != nil {
+				return err
+			}
 			m.Offset = offset
 			msgs = append(msgs, m)
-			return err
+			return nil
 		})
 	})
 	if err != nil {

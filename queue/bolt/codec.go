@@ -29,6 +29,7 @@ var (
 	errVersion = errors.New("it was written by a version of the library that this one does not know")
 	errCutOff  = errors.New("it is cut off")
 	errTooLong = errors.New("bytes follow its end")
+	errMissing = errors.New("it is missing")
 )
 
 func encodeAll(msgs []queue.Message) [][]byte {

@@ -71,8 +71,10 @@ func (q *Queue) appendTx(tx *bbolt.Tx, p partition, encoded [][]byte) (first int
 	}
 	b.FillPercent = 0.98 // keys only grow, so a page once left is not written again
 	next := b.Sequence()
+	key := make([]byte, 8)
 	for i, value := range encoded {
-		if err := b.Put(offsetKey(next+uint64(i)), value); err != nil {
+		binary.BigEndian.PutUint64(key, next+uint64(i))
+		if err := b.Put(key, value); err != nil { // bbolt copies the key, and not the value
 			return 0, err
 		}
 	}
@@ -106,24 +108,21 @@ type span struct {
 	bytes int
 }
 
-// scan calls take for the messages of a span.
+// scan calls take for the messages of a span. Damage ends it, and is an error when it is met first.
 func (q *Queue) scan(tx *bbolt.Tx, p partition, s span, take func(offset int64, value []byte) error) error {
 	b := tx.Bucket(bucketName(p))
-	if end := endOf(b); s.from < 0 || s.from > end {
-		return &queue.RangeError{Topic: p.topic, Shard: p.shard, Want: s.from, Start: startOf(b), End: end}
-	} else if s.from == end {
+	end := endOf(b)
+	switch {
+	case s.from < 0 || s.from > end:
+		return outOfRange(p, s.from, b)
+	case s.from == end:
 		return nil
 	}
 	c := b.Cursor()
 	k, v := c.Seek(offsetKey(uint64(s.from)))
-	for next := s.from; k != nil && s.max > 0 && (s.bytes >= len(v) || next == s.from); next++ {
-		if err := checkKey(k, next, s.from, p, b); err != nil {
-			return err
-		}
-		if err := take(next, v); err != nil && next > s.from {
-			return nil // what is before the damage first
-		} else if err != nil {
-			return &DamagedError{Topic: p.topic, Shard: p.shard, Offset: next, Reason: err.Error()}
+	for next := s.from; next < end && s.max > 0 && (s.bytes >= len(v) || next == s.from); next++ {
+		if reason := takeOne(next, k, v, take); reason != nil {
+			return s.stopAt(next, p, b, reason)
 		}
 		s.max, s.bytes = s.max-1, s.bytes-len(v)
 		k, v = c.Next()
@@ -131,15 +130,27 @@ func (q *Queue) scan(tx *bbolt.Tx, p partition, s span, take func(offset int64, 
 	return nil
 }
 
-// checkKey tells what is wrong when the key at hand is not that of the offset.
-func checkKey(k []byte, offset, from int64, p partition, b *bbolt.Bucket) error {
-	switch {
-	case len(k) == 8 && binary.BigEndian.Uint64(k) == uint64(offset):
-		return nil
-	case offset == from && offset < startOf(b):
-		return &queue.RangeError{Topic: p.topic, Shard: p.shard, Want: from, Start: startOf(b), End: endOf(b)}
+// takeOne hands on the message at hand, if it is the one with that offset.
+func takeOne(offset int64, k, v []byte, take func(int64, []byte) error) error {
+	if len(k) != 8 || binary.BigEndian.Uint64(k) != uint64(offset) {
+		return errMissing
 	}
-	return &DamagedError{Topic: p.topic, Shard: p.shard, Offset: offset, Reason: "it is missing"}
+	return take(offset, v)
+}
+
+// stopAt tells what it means that the message of an offset could not be taken.
+func (s span) stopAt(offset int64, p partition, b *bbolt.Bucket, reason error) error {
+	switch {
+	case offset > s.from:
+		return nil
+	case offset < startOf(b):
+		return outOfRange(p, offset, b)
+	}
+	return &DamagedError{Topic: p.topic, Shard: p.shard, Offset: offset, Reason: reason.Error()}
+}
+
+func outOfRange(p partition, want int64, b *bbolt.Bucket) error {
+	return &queue.RangeError{Topic: p.topic, Shard: p.shard, Want: want, Start: startOf(b), End: endOf(b)}
 }
 
 // BoundsTx is Bounds inside a transaction on the shard's file.

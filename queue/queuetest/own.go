@@ -58,8 +58,8 @@ var ownership = []check{
 
 // owning calls Own on a goroutine of its own.
 func (s *suite) owning(ctx context.Context, work func(ctx context.Context, shard int) error) <-chan error {
-	c, q := make(chan error, 1), s.q
-	go func() { c <- q.Own(ctx, s.topic, work) }()
+	c, q, topic := make(chan error, 1), s.q, s.topic
+	go func() { c <- q.Own(ctx, topic, work) }()
 	return c
 }
 

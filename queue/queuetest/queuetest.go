@@ -169,9 +169,9 @@ type result struct {
 
 // reading calls Read on a goroutine of its own.
 func (s *suite) reading(ctx context.Context, shard int, from int64) <-chan result {
-	c, q := make(chan result, 1), s.q
+	c, q, topic := make(chan result, 1), s.q, s.topic
 	go func() {
-		msgs, err := q.Read(ctx, s.topic, shard, from, 10)
+		msgs, err := q.Read(ctx, topic, shard, from, 10)
 		c <- result{msgs, err}
 	}()
 	return c

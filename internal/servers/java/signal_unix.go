@@ -1,0 +1,14 @@
+//go:build unix
+
+package java
+
+import (
+	"os"
+	"syscall"
+)
+
+func terminate(p *os.Process) { p.Signal(syscall.SIGTERM) }
+
+func pause(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
+
+func resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }

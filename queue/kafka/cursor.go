@@ -1,0 +1,171 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/cqrs-server/cqrs/queue"
+)
+
+// cursor reads one partition onwards. One goroutine at a time uses it.
+type cursor struct {
+	queue *Queue
+	partition
+
+	at      int64           // offset of the next message that read gives
+	buffer  []queue.Message // what was fetched and not given yet
+	next    int64           // offset of the next fetch
+	pending chan fetched    // of a fetch that is on its way, else nil
+
+	link *link
+}
+
+// fetched is what came of a fetch.
+type fetched struct {
+	msgs []queue.Message
+	next int64
+	link *link // to go on with; nil: there is none
+	err  error
+}
+
+// seek puts the cursor at an offset. There must be no fetch on its way.
+func (c *cursor) seek(to int64) { c.at, c.next, c.buffer = to, to, nil }
+
+// read gives at most max messages, and waits until there is one.
+func (c *cursor) read(ctx context.Context, max int) ([]queue.Message, error) {
+	patience := newPatience(c.queue.timeout)
+	for len(c.buffer) == 0 {
+		f, err := c.fetch(ctx)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case f.err == nil:
+			patience.reset()
+		case isFinal(f.err), errors.Is(f.err, sarama.ErrOffsetOutOfRange):
+			return nil, f.err
+		default:
+			if err := patience.next(ctx, f.err); err != nil {
+				return nil, err
+			}
+		}
+		c.buffer, c.next = f.msgs, f.next
+	}
+	return c.give(max), nil
+}
+
+// fetch waits for the fetch that is on its way, after beginning one when there is none. When ctx ends first, it stays on
+// its way.
+func (c *cursor) fetch(ctx context.Context) (fetched, error) {
+	if c.pending == nil {
+		if err := c.begin(); err != nil {
+			return fetched{}, err
+		}
+	}
+	select {
+	case f := <-c.pending:
+		c.pending, c.link = nil, f.link
+		return f, nil
+	case <-ctx.Done():
+		return fetched{}, context.Cause(ctx)
+	}
+}
+
+// begin sends a fetch on its way.
+func (c *cursor) begin() error {
+	pending := make(chan fetched, 1)
+	link, next := c.link, c.next
+	err := c.queue.spawn(func() { pending <- c.queue.fetch(c.partition, link, next) })
+	if err == nil {
+		c.pending = pending
+	}
+	return err
+}
+
+// give hands out messages from the buffer, and has more fetched when it has become empty.
+func (c *cursor) give(max int) []queue.Message {
+	n, bytes := 0, 0
+	for n < len(c.buffer) && n < max {
+		bytes += c.buffer[n].Size()
+		if n > 0 && bytes > readLimit {
+			break
+		}
+		n++
+	}
+	msgs := c.buffer[:n:n]
+	c.buffer = c.buffer[n:]
+	c.at = msgs[n-1].Offset + 1
+	if len(c.buffer) == 0 {
+		c.buffer = nil
+		_ = c.begin() // it fails after Close, and so will the next read
+	}
+	return msgs
+}
+
+// fetch asks the leader for messages from an offset on, and waits a moment for them when there are none.
+func (q *Queue) fetch(p partition, l *link, from int64) fetched {
+	ctx, cancel := q.within(context.Background())
+	defer cancel()
+	var err error
+	if l == nil {
+		if l, err = q.connectTo(ctx, p); err != nil {
+			q.refresh(ctx, p)
+			return fetched{next: from, err: err}
+		}
+	}
+	var answer *sarama.FetchResponse
+	err = l.use(ctx, func(b *sarama.Broker) (err error) {
+		answer, err = b.Fetch(q.fetchRequest(p, from))
+		return err
+	})
+	if err != nil {
+		l.close()
+		q.refresh(ctx, p)
+		return fetched{next: from, err: err}
+	}
+	msgs, next, err := decode(answer.GetBlock(q.prefix+p.topic, int32(p.shard)), from)
+	if err != nil && !errors.Is(err, sarama.ErrOffsetOutOfRange) { // the leader may be another by now
+		l.close()
+		q.refresh(ctx, p)
+		l = nil
+	}
+	return fetched{msgs, next, l, err}
+}
+
+func (q *Queue) fetchRequest(p partition, from int64) *sarama.FetchRequest {
+	c := &q.config.Consumer
+	wait := min(c.MaxWaitTime, q.timeout/2)
+	r := &sarama.FetchRequest{
+		Version: 12, SessionEpoch: -1, Isolation: c.IsolationLevel,
+		MinBytes: 1, MaxWaitTime: int32(wait / time.Millisecond), MaxBytes: c.Fetch.MaxBytes,
+	}
+	const anyEpoch = -1
+	r.AddBlock(q.prefix+p.topic, int32(p.shard), from, c.Fetch.Default, anyEpoch)
+	return r
+}
+
+// patience bounds how long failures in a row are borne.
+type patience struct {
+	most  time.Duration
+	since time.Time // of the first failure
+	wait  *backoff
+}
+
+func newPatience(most time.Duration) *patience { return &patience{most: most, wait: newBackoff()} }
+
+func (p *patience) reset() { p.since, p.wait = time.Time{}, newBackoff() }
+
+// next waits before the next attempt, and gives an error instead when it went on for too long.
+func (p *patience) next(ctx context.Context, failure error) error {
+	if p.since.IsZero() {
+		p.since = time.Now()
+	}
+	if time.Since(p.since) > p.most {
+		return fmt.Errorf("%w (%v): %w", errNoAnswer, p.most, failure)
+	}
+	return p.wait.next(ctx)
+}
