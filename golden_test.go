@@ -320,11 +320,11 @@ func (g *goldenRun) step(i int) {
 		if s.Command.T != nil {
 			e.Basis = new(g.ts[*s.Command.T])
 		}
-		receipts, err := g.rt.Submit(g.t.Context(), e)
+		receipts, err := g.rt.Submit(patience(g.t), e)
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		out, err := receipts[0].Wait(g.t.Context())
+		out, err := receipts[0].Wait(patience(g.t))
 		g.events(i, out)
 		g.errors(i, out, err)
 	}
@@ -340,13 +340,14 @@ func (g *goldenRun) step(i int) {
 // redeliver: an event by itself does not come again here, because commits are whole. One whose fold was refused is folded again when its
 // dead letter is sent again.
 func (g *goldenRun) redeliver() {
-	letters, err := g.rt.DeadLetters(g.t.Context())
+	ctx, before := patience(g.t), g.rt.View().T()
+	letters, err := g.rt.DeadLetters(ctx)
 	if err == nil {
-		err = g.rt.Resend(g.t.Context(), letters...)
+		err = g.rt.Resend(ctx, letters...)
 	}
 	g.folded = uint64(len(letters))
 	if err == nil {
-		_, err = g.rt.Shard(0).AtLeast(g.t.Context(), g.rt.View().T()+g.folded)
+		_, err = g.rt.Shard(0).AtLeast(ctx, before+g.folded)
 	}
 	if err != nil {
 		g.t.Fatal(err)

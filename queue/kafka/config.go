@@ -27,6 +27,8 @@ func NewConfig() *sarama.Config {
 	c.Consumer.Offsets.AutoCommit.Enable = false
 	c.Consumer.Group.ResetInvalidOffsets = false
 	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategySticky()}
+	c.Consumer.Group.Heartbeat.Interval = time.Second
+	c.Consumer.Group.Rebalance.Timeout = 20 * time.Second
 	c.Consumer.Group.Rebalance.Retry.Backoff = 200 * time.Millisecond
 	return c
 }

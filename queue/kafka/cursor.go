@@ -11,15 +11,20 @@ import (
 	"github.com/cqrs-server/cqrs/queue"
 )
 
+// stale is how old what was read ahead may be. A topic can be deleted and made again meanwhile.
+const stale = time.Second
+
 // cursor reads one partition onwards. One goroutine at a time uses it.
 type cursor struct {
 	queue *Queue
 	partition
+	used time.Time // when a Read had it last
 
 	at      int64           // offset of the next message that read gives
 	buffer  []queue.Message // what was fetched and not given yet
 	next    int64           // offset of the next fetch
 	pending chan fetched    // of a fetch that is on its way, else nil
+	ahead   bool            // what is on its way is stale
 
 	link *link
 }
@@ -32,13 +37,22 @@ type fetched struct {
 	err  error
 }
 
-// seek puts the cursor at an offset. There must be no fetch on its way.
-func (c *cursor) seek(to int64) { c.at, c.next, c.buffer = to, to, nil }
+// freshen forgets what was read ahead too long ago.
+func (c *cursor) freshen() {
+	if time.Since(c.used) < stale {
+		return
+	}
+	c.buffer, c.next = nil, c.at
+	if c.pending != nil {
+		c.ahead = true
+	}
+}
 
 // read gives at most max messages, and waits until there is one.
 func (c *cursor) read(ctx context.Context, max int) ([]queue.Message, error) {
 	patience := newPatience(c.queue.timeout)
 	for len(c.buffer) == 0 {
+		began := time.Now()
 		f, err := c.fetch(ctx)
 		if err != nil {
 			return nil, err
@@ -49,7 +63,7 @@ func (c *cursor) read(ctx context.Context, max int) ([]queue.Message, error) {
 		case isFinal(f.err), errors.Is(f.err, sarama.ErrOffsetOutOfRange):
 			return nil, f.err
 		default:
-			if err := patience.next(ctx, f.err); err != nil {
+			if err := patience.next(ctx, began, f.err); err != nil {
 				return nil, err
 			}
 		}
@@ -68,7 +82,10 @@ func (c *cursor) fetch(ctx context.Context) (fetched, error) {
 	}
 	select {
 	case f := <-c.pending:
-		c.pending, c.link = nil, f.link
+		if c.ahead {
+			f.msgs, f.next, f.err = nil, c.next, nil
+		}
+		c.pending, c.ahead, c.link = nil, false, f.link
 		return f, nil
 	case <-ctx.Done():
 		return fetched{}, context.Cause(ctx)
@@ -106,6 +123,17 @@ func (c *cursor) give(max int) []queue.Message {
 	return msgs
 }
 
+// close waits for the fetch that is on its way.
+func (c *cursor) close() {
+	if c.pending != nil {
+		f := <-c.pending
+		c.pending, c.link = nil, f.link
+	}
+	c.link.close()
+}
+
+var errMoved = errors.New("the broker does not have the partition (any more)")
+
 // fetch asks the leader for messages from an offset on, and waits a moment for them when there are none.
 func (q *Queue) fetch(p partition, l *link, from int64) fetched {
 	ctx, cancel := q.within(context.Background())
@@ -128,6 +156,9 @@ func (q *Queue) fetch(p partition, l *link, from int64) fetched {
 		return fetched{next: from, err: err}
 	}
 	msgs, next, err := decode(answer.GetBlock(q.prefix+p.topic, int32(p.shard)), from)
+	if err == sarama.ErrUnknownTopicOrPartition {
+		err = errMoved // if it exists nowhere, the client will find out
+	}
 	if err != nil && !errors.Is(err, sarama.ErrOffsetOutOfRange) { // the leader may be another by now
 		l.close()
 		q.refresh(ctx, p)
@@ -159,12 +190,13 @@ func newPatience(most time.Duration) *patience { return &patience{most: most, wa
 
 func (p *patience) reset() { p.since, p.wait = time.Time{}, newBackoff() }
 
-// next waits before the next attempt, and gives an error instead when it went on for too long.
-func (p *patience) next(ctx context.Context, failure error) error {
+// next waits before the next attempt, and gives an error instead when it went on for too long. began is when the attempt
+// that failed began.
+func (p *patience) next(ctx context.Context, began time.Time, failure error) error {
 	if p.since.IsZero() {
-		p.since = time.Now()
+		p.since = began
 	}
-	if time.Since(p.since) > p.most {
+	if time.Since(p.since) >= p.most {
 		return fmt.Errorf("%w (%v): %w", errNoAnswer, p.most, failure)
 	}
 	return p.wait.next(ctx)

@@ -129,14 +129,14 @@ func (q *Queue) markClosed() bool {
 	return true
 }
 
-// closeLinks closes the connections that nobody uses any more.
+// closeLinks closes the connections that nobody uses any more. Nothing is added to them after Close.
 func (q *Queue) closeLinks() {
 	for _, w := range q.writers {
 		w.producer.link.close()
 	}
 	for _, idle := range q.idle {
 		for _, c := range idle {
-			c.link.close()
+			c.close()
 		}
 	}
 }

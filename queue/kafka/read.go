@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -31,28 +33,37 @@ func (q *Queue) Read(ctx context.Context, topic string, shard int, from int64, m
 	}
 	within, cancel := q.whileOpen(ctx)
 	defer cancel()
-	c := q.cursorAt(p, from)
-	msgs, err := c.read(within, max)
-	q.putBack(c)
-	switch {
-	case err == nil:
-		return msgs, nil
-	case within.Err() != nil:
-		return nil, context.Cause(within)
-	case errors.Is(err, sarama.ErrOffsetOutOfRange):
-		return nil, q.outOfRange(ctx, p, from)
+	for wait := newPatience(q.timeout); ; {
+		began := time.Now()
+		msgs, err := q.readOnce(within, p, from, max)
+		switch {
+		case err == nil:
+			return msgs, nil
+		case within.Err() != nil:
+			return nil, context.Cause(within)
+		case !errors.Is(err, sarama.ErrOffsetOutOfRange):
+			return nil, q.explain("read", p, err)
+		}
+		if err := q.outOfRange(ctx, p, from); err != nil {
+			return nil, err
+		}
+		if err := wait.next(within, began, err); err != nil { // it is back in range: the leader has changed
+			return nil, q.explain("read", p, err)
+		}
 	}
-	return nil, q.explain("read", p, err)
+}
+
+func (q *Queue) readOnce(ctx context.Context, p partition, from int64, max int) ([]queue.Message, error) {
+	c := q.cursorAt(p, from)
+	defer q.putBack(c)
+	return c.read(ctx, max)
 }
 
 // outOfRange gives the error of reading an offset that is not there.
 func (q *Queue) outOfRange(ctx context.Context, p partition, from int64) error {
 	start, end, err := q.Bounds(ctx, p.topic, p.shard)
-	if err != nil {
+	if err != nil || start <= from && from <= end {
 		return err
-	}
-	if start <= from && from <= end {
-		return fmt.Errorf("queue: read %q shard %d: Kafka does not give offset %d, although it has %d to %d: try again", p.topic, p.shard, from, start, end)
 	}
 	return &queue.RangeError{Topic: p.topic, Shard: p.shard, Want: from, Start: start, End: end}
 }
@@ -62,28 +73,35 @@ func (q *Queue) cursorAt(p partition, from int64) *cursor {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	idle := q.idle[p]
-	for i, c := range idle {
-		if c.at == from {
-			q.idle[p] = append(idle[:i:i], idle[i+1:]...)
-			return c
-		}
+	if i := slices.IndexFunc(idle, func(c *cursor) bool { return c.at == from }); i >= 0 {
+		c := idle[i]
+		q.idle[p] = slices.Delete(idle, i, i+1)
+		c.freshen()
+		return c
 	}
-	c := &cursor{queue: q, partition: p}
-	c.seek(from)
-	return c
+	return &cursor{queue: q, partition: p, at: from, next: from}
 }
 
-// putBack keeps a cursor for the next Read, and closes the one that was not used for the longest time when there are too many.
+// putBack keeps a cursor for the next Read, and closes the one that was not used for the longest time when there are too
+// many.
 func (q *Queue) putBack(c *cursor) {
+	c.used = time.Now()
+	if extra := q.keep(c); extra != nil && q.spawn(extra.close) != nil {
+		extra.close()
+	}
+}
+
+// keep gives a cursor that is not kept, if there is one.
+func (q *Queue) keep(c *cursor) (extra *cursor) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return c
+	}
 	idle := append(q.idle[c.partition], c)
-	var oldest *cursor
 	if len(idle) > mostIdle {
-		oldest, idle = idle[0], append(idle[:0:0], idle[1:]...)
+		extra, idle = idle[0], slices.Delete(idle, 0, 1)
 	}
 	q.idle[c.partition] = idle
-	q.mu.Unlock()
-	if oldest != nil {
-		oldest.link.close()
-	}
+	return extra
 }
