@@ -109,16 +109,18 @@ type position struct {
 	offset    int64  // next offset to read of the event queue
 	delivered uint64 // the t up to which outputs outside this file have been flushed
 	failed    uint64 // events whose fold failed
+	latest    int64  // the latest time of a command, milliseconds
 	digest    Digest
 }
 
-const positionSize = 4*8 + 32
+const positionSize = 5*8 + 32
 
 func (p *position) encode() []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, positionSize), p.t)
 	b = binary.BigEndian.AppendUint64(b, uint64(p.offset))
 	b = binary.BigEndian.AppendUint64(b, p.delivered)
 	b = binary.BigEndian.AppendUint64(b, p.failed)
+	b = binary.BigEndian.AppendUint64(b, uint64(p.latest))
 	return append(b, p.digest[:]...)
 }
 
@@ -130,7 +132,8 @@ func (p *position) decode(b []byte) error {
 	p.offset = int64(binary.BigEndian.Uint64(b[8:]))
 	p.delivered = binary.BigEndian.Uint64(b[16:])
 	p.failed = binary.BigEndian.Uint64(b[24:])
-	p.digest = Digest(b[32:])
+	p.latest = int64(binary.BigEndian.Uint64(b[32:]))
+	p.digest = Digest(b[40:])
 	return nil
 }
 
@@ -146,6 +149,7 @@ type aggregate struct {
 	marksName   []byte
 	failedName  []byte
 	historyName []byte
+	timesName   []byte
 	groupsName  []byte
 
 	at atomic.Pointer[position] // what readers may see: committed
@@ -168,6 +172,7 @@ func openAggregate(file *boltfile.File, shard int, name string, fold Aggregator,
 		file: file, shard: shard, fold: fold, ids: map[*tableCore]uint16{},
 		stateName: []byte(prefix + "state"), marksName: []byte(prefix + "marks"), failedName: []byte(prefix + "failed"),
 		historyName: []byte(prefix + "history"), groupsName: []byte(prefix + "groups"),
+		timesName: []byte(prefix + "times"),
 	}
 	err := file.Update(context.Background(), func(tx *bbolt.Tx) error { return a.setUp(tx, prefix, tables) })
 	if err != nil {
@@ -177,7 +182,7 @@ func openAggregate(file *boltfile.File, shard int, name string, fold Aggregator,
 }
 
 func (a *aggregate) setUp(tx *bbolt.Tx, prefix string, tables []AnyTable) error {
-	for _, name := range [][]byte{a.stateName, a.marksName, a.failedName, a.historyName, a.groupsName} {
+	for _, name := range [][]byte{a.stateName, a.marksName, a.failedName, a.historyName, a.groupsName, a.timesName} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}

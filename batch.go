@@ -14,6 +14,7 @@ type batch struct {
 	shard   *Shard
 	tx      *boltfile.Tx // nil when none is open
 	rows    rowTx
+	found   position // as the transaction found it
 	pos     position // as it will be when the transaction is committed
 	done    []ended  // commands that the batch brings to an end
 	behind  bool     // outputs outside the file lack commits that are durable: those come before new commands
@@ -47,6 +48,9 @@ func (b *batch) begin(context.Context) error {
 	// Read from the file, because after a commit of unknown outcome what memory holds may be older.
 	if b.pos, err = b.shard.agg.positionIn(tx.Tx); err != nil {
 		return err
+	}
+	if b.found = b.pos; b.found != b.shard.agg.position() {
+		b.shard.publish(b.found) // a commit of unknown outcome took place
 	}
 	b.behind = b.shard.foreign && b.shard.delivered < b.pos.t
 	b.rows.reset(b.shard.agg, tx.Tx)
@@ -85,7 +89,7 @@ func (b *batch) commit() error {
 		b.pos.delivered = b.shard.delivered
 	}
 	tx := b.tx
-	if err := b.rows.flushHistory(); err != nil {
+	if err := errors.Join(b.rows.flushHistory(), b.markTime()); err != nil {
 		return err
 	}
 	if err := tx.Bucket(b.shard.agg.stateName).Put(positionKey, b.pos.encode()); err != nil {
@@ -93,6 +97,9 @@ func (b *batch) commit() error {
 	}
 	b.tx = nil
 	if err := tx.Commit(); err != nil {
+		if errors.Is(err, boltfile.ErrUnknown) {
+			b.shard.rt.receipts.lose(b.done)
+		}
 		b.clear()
 		return err
 	}
@@ -105,6 +112,14 @@ func (b *batch) commit() error {
 	b.shard.rt.receipts.settle(b.done)
 	b.clear()
 	return nil
+}
+
+// markTime notes, once a batch, up to which t no command was later than the latest one: so AsOfTime finds its way.
+func (b *batch) markTime() error {
+	if b.pos.t == b.found.t || b.pos.t > 1 && b.pos.latest == b.found.latest {
+		return nil
+	}
+	return b.tx.Bucket(b.shard.agg.timesName).Put(timeKey(b.pos.latest), binary.BigEndian.AppendUint64(nil, b.pos.t))
 }
 
 func (b *batch) rollback() {

@@ -168,6 +168,7 @@ type Receipt struct {
 	rt   *Runtime
 	done chan struct{} // closed when the command has ended; nil when the receipt is not followed
 	end  ended
+	lost bool     // the end could not be learned
 	next *Receipt // of another Send of the same command
 	from int64    // where the feedback queue ended before a command that is not followed was sent
 }
@@ -194,6 +195,8 @@ func (r *Receipt) Wait(ctx context.Context) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, ctx.Err())
 	}
 	switch {
+	case r.lost:
+		return r.search(ctx)
 	case r.end.err != nil:
 		return Outcome{}, r.end.err
 	case r.end.commit == nil:
@@ -335,6 +338,20 @@ func (q *receipts) settle(list []ended) {
 		id := e.command()
 		for r := q.waiting[id]; r != nil; r = r.next {
 			r.end = e
+			close(r.done)
+		}
+		delete(q.waiting, id)
+	}
+}
+
+// lose is for commands whose end could not be learned: those who wait look for it in the files.
+func (q *receipts) lose(list []ended) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, e := range list {
+		id := e.command()
+		for r := q.waiting[id]; r != nil; r = r.next {
+			r.lost = true
 			close(r.done)
 		}
 		delete(q.waiting, id)

@@ -258,6 +258,10 @@ func (k *tasks) accept(_ context.Context, _ workflow.Params, s workflow.Segment)
 	b.pos.t++
 	b.pos.digest = b.pos.digest.next(c.bytes)
 	c.T = b.pos.t
+	b.pos.latest = max(b.pos.latest, c.Time)
+	if c.T == 1 {
+		b.pos.latest = c.Time
+	}
 	b.done = append(b.done, ended{commit: c})
 	m := mark{t: c.T, payload: c.Payload}
 	if err := b.setMark(c.Command[:], &m); err != nil {

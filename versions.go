@@ -190,24 +190,26 @@ func (r *rowTx) asOf(table uint16, key, raw []byte, t uint64) (row []byte, ok bo
 }
 
 func (r *rowTx) searchGroups(table uint16, key []byte, t uint64) (replaced uint64, found bool, err error) {
-	var buf [128]byte
-	prefix := groupPrefix(buf[:0], table, key)
-	c := r.groupsBucket().Cursor()
-	k, v := c.Seek(binary.BigEndian.AppendUint64(prefix, t+1))
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
-	}
-	if len(k) != len(prefix)+8 || !bytes.HasPrefix(k, prefix) {
-		return 0, false, nil // t lies before the first version
-	}
-	var ts [groupSize + 1]uint64
-	if _, err := decodeDescending(v, ts[:]); err != nil {
+	ts, err := r.group(table, key, t)
+	if err != nil || ts == nil {
 		return 0, false, err
 	}
-	replaced, found = replacedAt(ts[:], t)
+	replaced, found = replacedAt(ts, t)
 	return replaced, found, nil
+}
+
+// group gives the t's of the group that reaches back to t: first the one that ended its newest version. It is nil when t lies before the
+// first version.
+func (r *rowTx) group(table uint16, key []byte, t uint64) ([]uint64, error) {
+	var buf [128]byte
+	prefix := groupPrefix(buf[:0], table, key)
+	k, v := seekBelow(r.groupsBucket().Cursor(), binary.BigEndian.AppendUint64(prefix, t+1))
+	if len(k) != len(prefix)+8 || !bytes.HasPrefix(k, prefix) {
+		return nil, nil
+	}
+	ts := make([]uint64, groupSize+1)
+	_, err := decodeDescending(v, ts)
+	return ts, err
 }
 
 func (r *rowTx) groupsBucket() *bbolt.Bucket {
