@@ -24,7 +24,16 @@ type host struct{ wake func() }
 type call struct {
 	ctx  context.Context
 	fn   func(*bbolt.Tx) error
+	with Together // instead of fn
+	item any
 	done chan error // takes one value
+}
+
+// Together writes what several calls bring, in one go.
+type Together interface {
+	// Run writes the items in their order. It may run more than once, and must not have written anything when it returns an
+	// error, which then is the error of all these calls.
+	Run(tx *bbolt.Tx, items []any) error
 }
 
 // Update runs fn in a write transaction, together with the calls of others that wait at the time, and returns when
@@ -34,10 +43,20 @@ type call struct {
 // When ctx ends before a transaction has taken the call, it never will, and the error is ctx's. A call that was
 // taken is waited for.
 func (f *File) Update(ctx context.Context, fn func(*bbolt.Tx) error) error {
+	return f.wait(&call{ctx: ctx, fn: fn, done: make(chan error, 1)})
+}
+
+// UpdateTogether is Update for calls that are cheaper when they are written at once: what waits with the same Together is given to
+// one Run.
+func (f *File) UpdateTogether(ctx context.Context, with Together, item any) error {
+	return f.wait(&call{ctx: ctx, with: with, item: item, done: make(chan error, 1)})
+}
+
+func (f *File) wait(c *call) error {
+	ctx := c.ctx
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c := &call{ctx: ctx, fn: fn, done: make(chan error, 1)}
 	if err := f.join(c); err != nil {
 		return err
 	}
@@ -168,14 +187,47 @@ func finish(calls []*call, err error) {
 // TakeWaiting runs the calls that wait inside the transaction, and tells how many it took. Commit tells them the outcome.
 func (t *Tx) TakeWaiting() int {
 	calls := t.file.group.take()
-	for _, c := range calls {
-		if err := c.fn(t.Tx); err != nil {
-			c.done <- err
+	for rest := calls; len(rest) > 0; {
+		var now []*call
+		now, rest = split(rest)
+		if err := run(t.Tx, now); err != nil {
+			finish(now, err)
 			continue
 		}
-		t.calls = append(t.calls, c)
+		t.calls = append(t.calls, now...)
 	}
 	return len(calls)
+}
+
+// split takes the first call, and all that are to run together with it.
+func split(calls []*call) (now, rest []*call) {
+	with := calls[0].with
+	if with == nil {
+		return calls[:1], calls[1:]
+	}
+	i := slices.IndexFunc(calls, func(c *call) bool { return c.with != with })
+	if i < 0 {
+		return calls, nil
+	}
+	for _, c := range calls {
+		if c.with == with {
+			now = append(now, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return now, rest
+}
+
+func run(tx *bbolt.Tx, calls []*call) error {
+	if calls[0].with == nil {
+		return calls[0].fn(tx)
+	}
+	items := make([]any, len(calls))
+	for i, c := range calls {
+		items[i] = c.item
+	}
+	return calls[0].with.Run(tx, items)
 }
 
 // Waiting tells whether a call of Update waits.

@@ -12,8 +12,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Size is about how large a chunk of several entries becomes, in bytes. A larger entry has a chunk of its own.
-const Size = 3 << 10
+// Size is about how large a chunk of several entries becomes, in bytes: bbolt puts at least two values on a leaf, and two of this size
+// fill two pages. A larger entry has a chunk of its own.
+const Size = 4056
 
 // ErrDamaged says that a chunk can't be read.
 var ErrDamaged = errors.New("a chunk can't be read: the file is damaged")
@@ -30,6 +31,34 @@ type Writer struct {
 func NewWriter(b *bbolt.Bucket, next uint64) Writer {
 	b.FillPercent = 0.95
 	return Writer{bucket: b, first: next}
+}
+
+// Continue is NewWriter, but goes on with the last chunk when there is room in it, so that many small batches do not leave many small
+// chunks: bbolt writes its page anyway.
+func Continue(b *bbolt.Bucket, next uint64) Writer {
+	w := NewWriter(b, next)
+	k, v := b.Cursor().Last()
+	if len(k) != 8 || len(v) > Size*3/4 {
+		return w
+	}
+	first := binary.BigEndian.Uint64(k)
+	if n, ok := count(v); ok && first+n == next {
+		w.first, w.n = first, n
+		w.chunk = append(make([]byte, 0, Size), v...)
+	}
+	return w
+}
+
+// count counts the entries of a chunk.
+func count(chunk []byte) (n uint64, ok bool) {
+	for ; len(chunk) > 0; n++ {
+		size, k := binary.Uvarint(chunk)
+		if k <= 0 || size > uint64(len(chunk)-k) {
+			return 0, false
+		}
+		chunk = chunk[k+int(size):]
+	}
+	return n, true
 }
 
 // Add adds the next entry.

@@ -47,6 +47,9 @@ func TestAgainstAList(t *testing.T) {
 			sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(0, 50), rapid.IntRange(0, 5000)), 0, 60).Draw(t, "sizes")
 			update(t, db, func(b *bbolt.Bucket) error {
 				w := NewWriter(b, uint64(len(want)))
+				if rapid.Bool().Draw(t, "continue") {
+					w = Continue(b, uint64(len(want)))
+				}
 				for _, size := range sizes {
 					data := bytes.Repeat([]byte{byte(len(want))}, size)
 					if err := w.Add(data); err != nil {

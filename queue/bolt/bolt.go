@@ -3,6 +3,8 @@
 // Each shard is one bbolt file, and each topic is a bucket in it, made by the first Append. Offsets are 0, 1, 2 and so on without a
 // gap. Nothing is dropped but by Trim.
 //
+// Messages that are written together are packed into values of a few kilobytes (see package chunks).
+//
 // Appends that wait at the same time share one commit, and with it one fsync. A worker that has a write transaction of its
 // own on the shard's file puts its messages in it (AppendTx and the other methods that end in Tx): they are then there together
 // with what else it wrote, or not at all.
@@ -34,6 +36,8 @@ type Queue struct {
 	owned bool // Close closes the files
 	wakes wakes
 	stops []func()
+
+	appenders sync.Map // partition to *appender; as many as there are topics and shards
 
 	mu     sync.Mutex
 	closed bool

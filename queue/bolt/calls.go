@@ -19,14 +19,48 @@ func (q *Queue) Append(ctx context.Context, topic string, shard int, msgs []queu
 	if err := q.checkSizes(p, msgs); err != nil || len(msgs) == 0 {
 		return err
 	}
-	var first int64
-	encoded := encodeAll(msgs) // here, and not while others wait for the transaction
-	err := q.update(ctx, "append to", p, func(tx *bbolt.Tx) (err error) {
-		first, err = q.appendTx(tx, p, encoded)
-		return err
-	})
+	a := &appending{encoded: encodeAll(msgs)} // here, and not while others wait for the transaction
+	err := q.files[p.shard].UpdateTogether(ctx, q.appender(p), a)
 	if err == nil {
-		number(msgs, first)
+		number(msgs, a.first)
+	}
+	return q.explain("append to", p, err)
+}
+
+// appender writes the messages of all who wait with Append for one partition.
+type appender struct {
+	q *Queue
+	p partition
+}
+
+// appending is what one Append brings.
+type appending struct {
+	encoded [][]byte
+	first   int64
+}
+
+func (q *Queue) appender(p partition) *appender {
+	a, ok := q.appenders.Load(p)
+	if !ok {
+		a, _ = q.appenders.LoadOrStore(p, &appender{q, p})
+	}
+	return a.(*appender)
+}
+
+// Run implements boltfile.Together.
+func (a *appender) Run(tx *bbolt.Tx, items []any) error {
+	all := items[0].(*appending).encoded
+	if len(items) > 1 {
+		all = nil
+		for _, item := range items {
+			all = append(all, item.(*appending).encoded...)
+		}
+	}
+	first, err := a.q.appendTx(tx, a.p, all)
+	for _, item := range items {
+		call := item.(*appending)
+		call.first = first
+		first += int64(len(call.encoded))
 	}
 	return err
 }
@@ -76,8 +110,7 @@ func (q *Queue) readNow(p partition, s span) (msgs []queue.Message, err error) {
 func (q *Queue) Bounds(ctx context.Context, topic string, shard int) (start, end int64, err error) {
 	p := partition{topic, shard}
 	err = q.view(ctx, "read bounds of", p, func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketName(p))
-		start, end = startOf(b), endOf(b)
+		start, end = bounds(tx, p)
 		return nil
 	})
 	return start, end, err

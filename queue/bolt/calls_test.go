@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -32,7 +33,8 @@ func TestTopicNames(t *testing.T) {
 }
 
 func TestReadBoundsItsBytes(t *testing.T) {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
 	q := On(openFor(t, "a.db"))
 	sizes := []int{3 << 20, 3 << 20, 3 << 20, 12 << 20, 1, 1, 8<<20 - 500, 1}
 	for _, size := range sizes {
@@ -50,6 +52,24 @@ func TestReadBoundsItsBytes(t *testing.T) {
 	if int(from) != len(sizes) {
 		t.Errorf("%d messages of %d", from, len(sizes))
 	}
+}
+
+// A message that comes between the look and the wait is not missed. A second queue on the file appends it, so that nobody
+// wakes the reader.
+func TestReadRegistersBeforeItLooks(t *testing.T) {
+	f := openFor(t, "a.db")
+	q, other := On(f), On(f)
+	read := make(chan error, 1)
+	q.wakes.mu.Lock()
+	go func() { _, err := q.Read(context.Background(), "a", 0, 0, 1); read <- err }()
+	select {
+	case err := <-read:
+		t.Fatalf("the read returned: %v", err)
+	case <-time.After(50 * time.Millisecond): // by now it waits for the lock
+	}
+	appendTo(t, other, "a", "1")
+	q.wakes.mu.Unlock()
+	must(t, soon(t, "the read", read))
 }
 
 func TestReadOfNothing(t *testing.T) {

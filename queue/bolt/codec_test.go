@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"reflect"
@@ -90,6 +91,20 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// ownChunk puts the last message, number i, into a chunk of its own.
+func ownChunk(b *bbolt.Bucket, i int) error {
+	if i == 0 {
+		return nil
+	}
+	k, v := b.Cursor().Last()
+	both := bytes.Clone(v)
+	size := len(both) / 2 // the messages are of one size
+	if err := b.Put(bytes.Clone(k), both[:size]); err != nil {
+		return err
+	}
+	return b.Put(offsetKey(uint64(i)), both[size:])
+}
+
 // A damaged message is told by its offset, and those before and behind it can be read.
 func TestReadDamagedMessage(t *testing.T) {
 	ctx := context.Background()
@@ -99,7 +114,10 @@ func TestReadDamagedMessage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := On(openFor(t, "a.db"))
-			appendTo(t, q, "a", "0", "1", "2", "3")
+			for i, text := range []string{"0", "1", "2", "3"} {
+				appendTo(t, q, "a", text)
+				must(t, q.File(0).Update(ctx, func(tx *bbolt.Tx) error { return ownChunk(tx.Bucket([]byte("queue/a")), i) }))
+			}
 			must(t, q.File(0).Update(ctx, func(tx *bbolt.Tx) error { return damage(tx.Bucket([]byte("queue/a"))) }))
 			msgs, err := q.Read(ctx, "a", 0, 0, 10)
 			if err != nil || len(msgs) != 2 {

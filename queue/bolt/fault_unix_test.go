@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cqrs-server/cqrs/queue"
 )
@@ -106,7 +107,8 @@ func TestDiskFull(t *testing.T) {
 // fillDisk runs in a process of its own, because the limit on file sizes holds for a whole process.
 func fillDisk(dir string) error {
 	signal.Ignore(syscall.SIGXFSZ)
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
 	q, err := Open(dir, 1)
 	if err != nil {
 		return err

@@ -7,10 +7,14 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cqrs-server/cqrs/internal/chunks"
 	"github.com/cqrs-server/cqrs/queue"
 )
 
 const topicPrefix = "queue/"
+
+// startBucket holds the first offset that Trim left, by topic: the chunk around it may hold older messages still.
+var startBucket = []byte("queue-start")
 
 // committedBucket holds what Commit noted, by topic. A topic's bucket name has a slash, so it can't be this one.
 var committedBucket = []byte("queue-committed")
@@ -69,17 +73,18 @@ func (q *Queue) appendTx(tx *bbolt.Tx, p partition, encoded [][]byte) (first int
 	if err != nil {
 		return 0, err
 	}
-	b.FillPercent = 0.98 // keys only grow, so a page once left is not written again
 	next := b.Sequence()
-	key := make([]byte, 8)
-	for i, value := range encoded {
-		binary.BigEndian.PutUint64(key, next+uint64(i))
-		if err := b.Put(key, value); err != nil { // bbolt copies the key, and not the value
+	w := chunks.Continue(b, next)
+	for _, message := range encoded {
+		if err := w.Add(message); err != nil {
 			return 0, err
 		}
 	}
+	if err := w.Flush(); err != nil {
+		return 0, err
+	}
 	tx.OnCommit(func() { q.wakes.wake(p) })
-	return int64(next), b.SetSequence(next + uint64(len(encoded)))
+	return int64(next), b.SetSequence(w.Next())
 }
 
 // ReadTx is Read inside a transaction on the shard's file. It appends to dst. It does not wait: at the end of the partition
@@ -110,47 +115,34 @@ type span struct {
 
 // scan calls take for the messages of a span. Damage ends it, and is an error when it is met first.
 func (q *Queue) scan(tx *bbolt.Tx, p partition, s span, take func(offset int64, value []byte) error) error {
-	b := tx.Bucket(bucketName(p))
-	end := endOf(b)
+	start, end := bounds(tx, p)
 	switch {
-	case s.from < 0 || s.from > end:
-		return outOfRange(p, s.from, b)
+	case s.from < start || s.from > end:
+		return &queue.RangeError{Topic: p.topic, Shard: p.shard, Want: s.from, Start: start, End: end}
 	case s.from == end:
 		return nil
 	}
-	c := b.Cursor()
-	k, v := c.Seek(offsetKey(uint64(s.from)))
-	for next := s.from; next < end && s.max > 0 && (s.bytes >= len(v) || next == s.from); next++ {
-		if reason := takeOne(next, k, v, take); reason != nil {
-			return s.stopAt(next, p, b, reason)
+	r := chunks.From(tx.Bucket(bucketName(p)).Cursor(), uint64(s.from))
+	for next := s.from; next < end && s.max > 0; next++ {
+		n, value, ok, err := r.Next()
+		if err == nil && (!ok || n != uint64(next)) {
+			err = errMissing
 		}
-		s.max, s.bytes = s.max-1, s.bytes-len(v)
-		k, v = c.Next()
+		if err == nil && s.bytes < len(value) && next > s.from {
+			return nil
+		}
+		if err == nil {
+			err = take(next, value)
+		}
+		if err != nil && next > s.from {
+			return nil
+		}
+		if err != nil {
+			return &DamagedError{Topic: p.topic, Shard: p.shard, Offset: next, Reason: err.Error()}
+		}
+		s.max, s.bytes = s.max-1, s.bytes-len(value)
 	}
 	return nil
-}
-
-// takeOne hands on the message at hand, if it is the one with that offset.
-func takeOne(offset int64, k, v []byte, take func(int64, []byte) error) error {
-	if len(k) != 8 || binary.BigEndian.Uint64(k) != uint64(offset) {
-		return errMissing
-	}
-	return take(offset, v)
-}
-
-// stopAt tells what it means that the message of an offset could not be taken.
-func (s span) stopAt(offset int64, p partition, b *bbolt.Bucket, reason error) error {
-	switch {
-	case offset > s.from:
-		return nil
-	case offset < startOf(b):
-		return outOfRange(p, offset, b)
-	}
-	return &DamagedError{Topic: p.topic, Shard: p.shard, Offset: offset, Reason: reason.Error()}
-}
-
-func outOfRange(p partition, want int64, b *bbolt.Bucket) error {
-	return &queue.RangeError{Topic: p.topic, Shard: p.shard, Want: want, Start: startOf(b), End: endOf(b)}
 }
 
 // BoundsTx is Bounds inside a transaction on the shard's file.
@@ -159,8 +151,8 @@ func (q *Queue) BoundsTx(tx *bbolt.Tx, topic string, shard int) (start, end int6
 	if err := q.checkTx(tx, p); err != nil {
 		return 0, 0, err
 	}
-	b := tx.Bucket(bucketName(p))
-	return startOf(b), endOf(b), nil
+	start, end = bounds(tx, p)
+	return start, end, nil
 }
 
 // CommitTx is Commit inside a write transaction on the shard's file.
@@ -213,37 +205,40 @@ func (q *Queue) TrimTx(tx *bbolt.Tx, topic string, shard int, before int64, max 
 	return dropped, q.explain("trim", p, err)
 }
 
-func trimTx(tx *bbolt.Tx, p partition, before int64, max int) (dropped int, err error) {
-	b := tx.Bucket(bucketName(p))
-	stop := min(before, endOf(b))
-	for offset := startOf(b); offset < stop && dropped < max; offset++ {
-		if err := b.Delete(offsetKey(uint64(offset))); err != nil {
-			return dropped, err
-		}
-		dropped++
+func trimTx(tx *bbolt.Tx, p partition, before int64, most int) (dropped int, err error) {
+	start, end := bounds(tx, p)
+	stop := min(before, end)
+	if stop-start > int64(most) {
+		stop = start + int64(most)
 	}
-	return dropped, nil
+	if stop <= start {
+		return 0, nil
+	}
+	starts, err := tx.CreateBucketIfNotExists(startBucket)
+	if err == nil {
+		err = starts.Put([]byte(p.topic), offsetKey(uint64(stop)))
+	}
+	if err == nil {
+		_, err = chunks.Trim(tx.Bucket(bucketName(p)), uint64(stop), math.MaxInt)
+	}
+	return int(stop - start), err
 }
 
 func bucketName(p partition) []byte { return []byte(topicPrefix + p.topic) }
 
 func offsetKey(offset uint64) []byte { return binary.BigEndian.AppendUint64(nil, offset) }
 
-// startOf is the offset of the first message, or of the next one when there is none. A topic without a bucket begins at 0.
-func startOf(b *bbolt.Bucket) int64 {
+// bounds gives the offset of the first message and of the next one. The end is the bucket's sequence, which trimming leaves
+// alone; a topic without a bucket begins and ends at 0.
+func bounds(tx *bbolt.Tx, p partition) (start, end int64) {
+	b := tx.Bucket(bucketName(p))
 	if b == nil {
-		return 0
+		return 0, 0
 	}
-	if k, _ := b.Cursor().First(); len(k) == 8 {
-		return int64(binary.BigEndian.Uint64(k))
+	if starts := tx.Bucket(startBucket); starts != nil {
+		if v := starts.Get([]byte(p.topic)); len(v) == 8 {
+			start = int64(binary.BigEndian.Uint64(v))
+		}
 	}
-	return endOf(b)
-}
-
-// endOf is the offset of the next message. It is the bucket's sequence, which trimming leaves alone.
-func endOf(b *bbolt.Bucket) int64 {
-	if b == nil {
-		return 0
-	}
-	return int64(b.Sequence())
+	return start, int64(b.Sequence())
 }
