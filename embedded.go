@@ -195,7 +195,7 @@ func (l *logSource) Poll(ctx context.Context, most int) (segs []workflow.Segment
 			return nil, err
 		}
 		c := &Commit{Record: r}
-		if err := l.decodeEvents(c); err != nil {
+		if err := l.types.decodeEvents(c); err != nil {
 			return nil, err
 		}
 		l.batch.deliver = r.T

@@ -205,7 +205,6 @@ func (s *Shard) Commit(ctx context.Context, t uint64) (*Commit, error) {
 
 // Log gives the accepted commits from one t to another, both included, with their events.
 func (s *Shard) Log(ctx context.Context, from, to uint64) iter.Seq2[*Commit, error] {
-	k := tasks{types: s.rt.types}
 	return func(yield func(*Commit, error) bool) {
 		for record, err := range s.rt.store.Log(ctx, s.n, max(from, 1)) {
 			if err == nil && record.T > to {
@@ -213,7 +212,7 @@ func (s *Shard) Log(ctx context.Context, from, to uint64) iter.Seq2[*Commit, err
 			}
 			c := &Commit{Record: record}
 			if err == nil {
-				err = k.decodeEvents(c)
+				err = s.rt.types.decodeEvents(c)
 			}
 			if !yield(c, err) || err != nil || record.T == to {
 				return

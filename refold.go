@@ -3,7 +3,6 @@ package cqrs
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/google/uuid"
@@ -23,6 +22,11 @@ type failedFold struct {
 	Type    string          `json:"type"`
 	Data    json.RawMessage `json:"data"`
 	Command uuid.UUID       `json:"command"`
+}
+
+func failedFoldOf(c *Commit, index int) failedFold {
+	e := &c.Events[index]
+	return failedFold{ID: e.ID, T: c.T, Index: index, Segment: e.Segment, Type: e.Type, Data: e.Data, Command: c.Command}
 }
 
 type refold failedFold
@@ -53,21 +57,4 @@ func (rt *Runtime) refold(ctx context.Context, d DeadLetter) error {
 	}
 	e.Time, e.Code = rt.cfg.Now(), rt.cfg.Code
 	return sendErrorOrNil(rt.queue.Append(ctx, topicCommands, d.Shard, []queue.Message{e.encode()}))
-}
-
-// foldAgain folds the event inside; when it passes, the aggregate no longer lacks it.
-func (k *tasks) foldAgain(ctx context.Context, tx *Tx, r refolded) error {
-	t := k.types.events[r.Type]
-	if t == nil {
-		return fmt.Errorf("event type %q is not named in Config.Events", r.Type)
-	}
-	value, err := t.decode(r.Data)
-	if err != nil {
-		return err
-	}
-	tx.recorded.Event.ID, tx.recorded.Event.Type, tx.recorded.Event.Data, tx.recorded.Value = r.ID, r.Type, r.Data, value
-	if err := fold(ctx, k.shard.agg.fold, tx, value); err != nil {
-		return err
-	}
-	return k.batch.clearFailure(failedKey(r.T, r.Index))
 }

@@ -106,6 +106,23 @@ func (r *registry) eventOf(e Event) (*eventType, error) {
 	return t, nil
 }
 
+// decodeEvents makes the values what every other replica sees: what the bytes say.
+func (r *registry) decodeEvents(c *Commit) error {
+	c.Values = make([]Event, len(c.Events))
+	for i := range c.Events {
+		t := r.events[c.Events[i].Type]
+		if t == nil {
+			continue
+		}
+		value, err := t.decode(c.Events[i].Data)
+		if err != nil {
+			return devError(tagProcess, err)
+		}
+		c.Values[i] = value
+	}
+	return nil
+}
+
 // buildRevision is the revision of the program's source, if the Go tool recorded it.
 func buildRevision() string {
 	info, ok := debug.ReadBuildInfo()

@@ -223,8 +223,7 @@ func (rt *Runtime) outcome(ctx context.Context, shard int, id uuid.UUID, repeat 
 		return Outcome{}, fmt.Errorf("cqrs: command %s was accepted, and its commit can't be read: %w", id, err)
 	}
 	c := &Commit{Record: record, Repeat: repeat}
-	k := tasks{types: rt.types}
-	if err := k.decodeEvents(c); err != nil {
+	if err := rt.types.decodeEvents(c); err != nil {
 		return Outcome{}, err
 	}
 	if len(record.Remarks) > 0 {

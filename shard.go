@@ -41,7 +41,7 @@ type Shard struct {
 
 func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, error) {
 	s := &Shard{rt: rt, n: n, file: file, agg: agg, wake: make(chan struct{}, 1)}
-	s.batch.shard = s
+	s.batch.shard, s.batch.agg, s.batch.types = s, agg, rt.types
 	s.plan = bind(s, *rt.cfg.Plan)
 	if err := s.plan.Validate(); err != nil {
 		return nil, fmt.Errorf("Plan: %w", err)
@@ -130,7 +130,7 @@ func (s *Shard) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, engine.Close(), s.saveDelivered()) }()
 	s.delivered = s.agg.position().delivered
 	release := s.file.Host(s.nudge)
-	defer release()
+	defer func() { release() }()
 	s.nudge()
 	retry := newBackoff()
 	for ctx.Err() == nil {
@@ -139,7 +139,9 @@ func (s *Shard) run(ctx context.Context) (err error) {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
+			release() // so that those who send do not wait for the next try
 			s.pause(ctx, retry, err)
+			release = s.file.Host(s.nudge)
 		case n == 0:
 			s.recovered(retry)
 			s.wait(ctx)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 
 	"github.com/cqrs-server/cqrs/internal/coerce"
 	"github.com/cqrs-server/cqrs/queue"
@@ -217,24 +216,7 @@ func (k *tasks) encodeEvents(c *Commit, d *Decision) error {
 		c.Events[i] = store.Event{ID: EventID(c.Command, i, d.segment), Index: i, Segment: d.segment, Type: t.name, Data: data}
 	}
 	if !exact {
-		return k.decodeEvents(c)
-	}
-	return nil
-}
-
-// decodeEvents makes the values what every other replica sees: what the bytes say.
-func (k *tasks) decodeEvents(c *Commit) error {
-	c.Values = make([]Event, len(c.Events))
-	for i := range c.Events {
-		t := k.types.events[c.Events[i].Type]
-		if t == nil {
-			continue
-		}
-		value, err := t.decode(c.Events[i].Data)
-		if err != nil {
-			return devError(tagProcess, err)
-		}
-		c.Values[i] = value
+		return k.types.decodeEvents(c)
 	}
 	return nil
 }
@@ -255,13 +237,7 @@ func (k *tasks) accept(_ context.Context, _ workflow.Params, s workflow.Segment)
 	if c.Prev != nil && Digest(c.Prev) != b.pos.digest {
 		return nil, nil // void: somebody else's commit came first
 	}
-	b.pos.t++
-	b.pos.digest = b.pos.digest.next(c.bytes)
-	c.T = b.pos.t
-	b.pos.latest = max(b.pos.latest, c.Time)
-	if c.T == 1 {
-		b.pos.latest = c.Time
-	}
+	b.advance(c)
 	b.done = append(b.done, ended{commit: c})
 	m := mark{t: c.T, payload: c.Payload}
 	if err := b.setMark(c.Command[:], &m); err != nil {
@@ -286,60 +262,9 @@ func (k *tasks) aggregate(ctx context.Context, _ workflow.Params, s workflow.Seg
 	}
 	out := k.out[:1]
 	out[0] = c
-	for i := range c.Events {
-		if c.Values[i] == nil {
-			continue
-		}
-		if err := k.foldOne(ctx, c, i); err != nil {
-			out = append(out, err)
-			c.remarks = append(c.remarks, err)
-		}
+	for _, err := range k.batch.foldCommit(ctx, c) {
+		out = append(out, err)
+		c.remarks = append(c.remarks, err)
 	}
 	return out, nil
-}
-
-func (k *tasks) foldOne(ctx context.Context, c *Commit, index int) *Error {
-	b := k.batch
-	b.fold = Tx{reader: txReader{rowTx: &b.rows, t: c.T}, recorded: c.recorded(index)}
-	before, failed := b.rows.mark(), b.pos.failed
-	var err error
-	inner := failedFold{ID: c.Events[index].ID, T: c.T, Index: index, Segment: c.Events[index].Segment, Type: c.Events[index].Type,
-		Data: c.Events[index].Data, Command: c.Command}
-	if again, ok := c.Values[index].(refolded); ok {
-		if err = k.foldAgain(ctx, &b.fold, again); err != nil {
-			inner = failedFold(again)
-		}
-	} else {
-		err = fold(ctx, k.shard.agg.fold, &b.fold, c.Values[index])
-	}
-	if err == nil {
-		return nil
-	}
-	b.pos.failed = failed
-	b.err = errors.Join(b.err, b.rows.rollback(before))
-	return k.foldFailed(c, inner, err)
-}
-
-// foldFailed notes an event that the aggregate lacks, and makes the error that goes to the dead letters.
-func (k *tasks) foldFailed(c *Commit, f failedFold, err error) *Error {
-	if f.T == c.T {
-		k.batch.err = errors.Join(k.batch.err, k.batch.noteFailure(&f, err))
-	}
-	e := devError(tagAggregate, fmt.Errorf("event %s %s (t %d) is stored, and the aggregate shows nothing of it: %w",
-		f.Type, f.ID, f.T, err)).of(c.Command)
-	e.origin, e.fold = c.command, &f
-	return e
-}
-
-// fold calls the program's fold; its panic, and an error of a table that it ignored, fail it too.
-func fold(ctx context.Context, f Aggregator, tx *Tx, e Event) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	if err := f.AggregateEvent(ctx, tx, e); err != nil {
-		return err
-	}
-	return tx.reader.err
 }

@@ -189,6 +189,6 @@ func config() cqrs.Config {
 		Commands:   []cqrs.Command{Schedule{}, Depart{}, Land{}, Cancel{}},
 		Events:     []cqrs.Event{Scheduled{}, Departed{}, Landed{}, Cancelled{}},
 		Aggregator: Board{}, Batch: 5000,
-		Tables:     []cqrs.AnyTable{Flights, Carriers},
+		Tables: []cqrs.AnyTable{Flights, Carriers},
 	}
 }
