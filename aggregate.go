@@ -139,9 +139,11 @@ func (p *position) decode(b []byte) error {
 
 // aggregate is the read side of one shard, in its bbolt file.
 type aggregate struct {
-	file  *boltfile.File
-	shard int
-	fold  Aggregator
+	file    *boltfile.File
+	shard   int
+	version string
+	prefix  string // of its buckets
+	fold    Aggregator
 
 	tables      []tableInfo // by id
 	ids         map[*tableCore]uint16
@@ -165,30 +167,33 @@ func (a *aggregate) position() position { return *a.at.Load() }
 
 var positionKey = []byte("position")
 
-// openAggregate finds or makes the aggregate called name in the file.
-func openAggregate(file *boltfile.File, shard int, name string, fold Aggregator, tables []AnyTable) (*aggregate, error) {
-	prefix := "aggregate/" + name + "/"
-	a := &aggregate{
-		file: file, shard: shard, fold: fold, ids: map[*tableCore]uint16{},
-		stateName: []byte(prefix + "state"), marksName: []byte(prefix + "marks"), failedName: []byte(prefix + "failed"),
-		historyName: []byte(prefix + "history"), groupsName: []byte(prefix + "groups"),
-		timesName: []byte(prefix + "times"),
+func newAggregate(file *boltfile.File, shard int, name, version string, fold Aggregator) *aggregate {
+	prefix := "aggregate/" + name + "@" + version + "/"
+	return &aggregate{
+		file: file, shard: shard, version: version, prefix: prefix, fold: fold, ids: map[*tableCore]uint16{},
+		stateName: []byte(prefix + "state"), marksName: []byte("marks"), failedName: []byte(prefix + "failed"),
+		historyName: []byte(prefix + "history"), groupsName: []byte(prefix + "groups"), timesName: []byte(prefix + "times"),
 	}
-	err := file.Update(context.Background(), func(tx *bbolt.Tx) error { return a.setUp(tx, prefix, tables) })
+}
+
+// openAggregate finds or makes the aggregate of that name and version in the file.
+func openAggregate(file *boltfile.File, shard int, name, version string, fold Aggregator, tables []AnyTable) (*aggregate, error) {
+	a := newAggregate(file, shard, name, version, fold)
+	err := file.Update(context.Background(), func(tx *bbolt.Tx) error { return a.setUp(tx, tables) })
 	if err != nil {
 		return nil, fmt.Errorf("aggregate %s in %s: %w", name, file.Path(), err)
 	}
 	return a, a.load()
 }
 
-func (a *aggregate) setUp(tx *bbolt.Tx, prefix string, tables []AnyTable) error {
+func (a *aggregate) setUp(tx *bbolt.Tx, tables []AnyTable) error {
 	for _, name := range [][]byte{a.stateName, a.marksName, a.failedName, a.historyName, a.groupsName, a.timesName} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}
 	}
 	a.tables, a.ids = nil, map[*tableCore]uint16{}
-	return a.setUpTables(tx, prefix, tables)
+	return a.setUpTables(tx, a.prefix, tables)
 }
 
 // setUpTables gives each table the number it has in this file, and a new one when it is new.

@@ -43,6 +43,13 @@ type Config struct {
 	Aggregator Aggregator
 	// Tables names the tables that the Aggregator writes.
 	Tables []AnyTable
+	// Version is the version of Aggregator and Tables. When it is not the one that the data folder was left with, Open builds
+	// the tables anew from the stored events, before it returns; stopped, it goes on where it was.
+	Version string
+	// Aggregates are further read sides, which commands do not read.
+	Aggregates []Aggregate
+	// Progress hears of aggregates that are being built, about once a second.
+	Progress func(Progress)
 
 	// Shards is the number of worlds, each with its own order, aggregate and t; a command's key chooses one. It is fixed when
 	// the data folder is made. Defaults to 1.
@@ -158,7 +165,8 @@ func (c *Config) check() (err error) {
 	fault(c.MaxInFlight < 0, "MaxInFlight is %d, and must not be negative", c.MaxInFlight)
 	fault(c.Consistency > Unchanged, "Consistency is %d, and there is no such", c.Consistency)
 	fault(checkName("", c.Code, maxCode) != nil, "Code: %v", checkName("", c.Code, maxCode))
-	return errors.Join(err, checkTables(c.Tables))
+	fault(!plainName.MatchString(c.Version), "Version is %q, and must be letters, digits, - and _", c.Version)
+	return errors.Join(err, checkTables(c.Tables), checkAggregates(c.Aggregates))
 }
 
 func checkTables(tables []AnyTable) (err error) {
@@ -206,12 +214,12 @@ func (rt *Runtime) open(dir string) error {
 		rt.files = append(rt.files, file)
 	}
 	rt.queue, rt.store = boltqueue.On(rt.files...), boltstore.On(rt.files...)
-	return rt.openShards()
+	return rt.openShards(dir)
 }
 
-func (rt *Runtime) openShards() error {
-	for n, file := range rt.files {
-		agg, err := openAggregate(file, n, "main", rt.cfg.Aggregator, rt.cfg.Tables)
+func (rt *Runtime) openShards(dir string) error {
+	for n, file := range rt.files[:rt.cfg.Shards] {
+		agg, err := openMain(context.Background(), rt, file, n)
 		if err != nil {
 			return err
 		}
@@ -220,6 +228,13 @@ func (rt *Runtime) openShards() error {
 			return err
 		}
 		rt.shards = append(rt.shards, s)
+		for _, a := range rt.cfg.Aggregates {
+			f, err := openFollower(dir, s, a)
+			if err != nil {
+				return err
+			}
+			s.followers = append(s.followers, f)
+		}
 	}
 	return nil
 }
@@ -254,6 +269,15 @@ func (rt *Runtime) Run(ctx context.Context) error {
 	}
 	defer rt.running.Done()
 	defer rt.stopped()
+	following, stop := context.WithCancel(ctx)
+	var followers sync.WaitGroup
+	defer followers.Wait()
+	defer stop()
+	for _, s := range rt.shards {
+		for _, f := range s.followers {
+			followers.Go(func() { f.run(following) })
+		}
+	}
 	err = rt.queue.Own(ctx, topicCommands, func(ctx context.Context, shard int) error {
 		return rt.shards[shard].run(ctx)
 	})
@@ -304,6 +328,9 @@ func (rt *Runtime) Close() error {
 func (rt *Runtime) closeFiles() (err error) {
 	for _, s := range rt.shards {
 		s.closed()
+		for _, f := range s.followers {
+			f.closed()
+		}
 	}
 	if rt.queue != nil {
 		err = errors.Join(rt.queue.Close(), rt.store.Close())

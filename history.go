@@ -16,7 +16,7 @@ const (
 	wasThere = 1 // first byte of an old row; 0 means that there was none
 
 	historyChunk = 4000 // bytes; see chunks.Size
-	historyFixed = 10      // bytes of an entry's key before the row's key: t and table
+	historyFixed = 10   // bytes of an entry's key before the row's key: t and table
 )
 
 // oldRow is a version that was replaced.

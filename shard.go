@@ -22,10 +22,11 @@ const (
 
 // Shard is one world: its log, its aggregate, its t.
 type Shard struct {
+	ReadSide // the aggregate that commands read
+
 	rt    *Runtime
 	n     int
 	file  *boltfile.File
-	agg   *aggregate
 	plan  workflow.Plan
 	wake  chan struct{}
 	batch batch
@@ -33,14 +34,16 @@ type Shard struct {
 	foreign   bool   // the plan has outputs outside the file
 	delivered uint64 // the t up to which they were flushed; only run touches it
 
-	mu      sync.Mutex
-	moved   chan struct{} // closed when t moves, or the shard closes; nil when nobody waits
-	shut    bool
+	followers []*follower
+	openedAt  uint64 // the t when the runtime was opened
+
+	failing sync.Mutex
 	failure error // what Run is trying again because of
 }
 
 func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, error) {
-	s := &Shard{rt: rt, n: n, file: file, agg: agg, wake: make(chan struct{}, 1)}
+	s := &Shard{rt: rt, n: n, file: file, wake: make(chan struct{}, 1), openedAt: agg.position().t}
+	s.agg = agg
 	s.batch.shard, s.batch.agg, s.batch.types = s, agg, rt.types
 	s.plan = bind(s, *rt.cfg.Plan)
 	if err := s.plan.Validate(); err != nil {
@@ -51,67 +54,6 @@ func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, 
 
 // Number is the shard's number, from 0 on.
 func (s *Shard) Number() int { return s.n }
-
-// View is the newest value.
-func (s *Shard) View() View { return View{s.agg, s.agg.position().t} }
-
-// AsOf is the value at t. A t that is still to come gives ErrFuture when the view is read.
-func (s *Shard) AsOf(t uint64) View { return View{s.agg, t} }
-
-// Digest is the running digest of the accepted commits, and the t it belongs to.
-func (s *Shard) Digest() (Digest, uint64) {
-	p := s.agg.position()
-	return p.digest, p.t
-}
-
-// AtLeast waits until the shard has reached t, and gives its newest value.
-func (s *Shard) AtLeast(ctx context.Context, t uint64) (View, error) {
-	for {
-		moved, shut := s.watch()
-		if v := s.View(); v.t >= t {
-			return v, nil
-		}
-		if shut {
-			return View{}, ErrClosed
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return View{}, fmt.Errorf("cqrs: shard %d has not reached t %d: %w", s.n, t, ctx.Err())
-		}
-	}
-}
-
-// watch gives a channel that is closed at the next move.
-func (s *Shard) watch() (moved <-chan struct{}, shut bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.moved == nil {
-		s.moved = make(chan struct{})
-	}
-	return s.moved, s.shut
-}
-
-// publish makes a committed position visible.
-func (s *Shard) publish(p position) {
-	s.agg.at.Store(&p)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.moved != nil {
-		close(s.moved)
-		s.moved = nil
-	}
-}
-
-func (s *Shard) closed() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.shut = true
-	if s.moved != nil {
-		close(s.moved)
-		s.moved = nil
-	}
-}
 
 // nudge wakes run; it never waits.
 func (s *Shard) nudge() {
@@ -191,14 +133,18 @@ func (s *Shard) wait(ctx context.Context) {
 
 // pause waits before the batch is tried again. The error is seen in Health; the log hears of it once, and when it changes.
 func (s *Shard) pause(ctx context.Context, retry *backoff.ExponentialBackOff, err error) {
-	s.mu.Lock()
+	s.failing.Lock()
 	news := s.failure == nil || s.failure.Error() != err.Error()
 	s.failure = err
-	s.mu.Unlock()
+	s.failing.Unlock()
 	if news {
 		s.rt.cfg.Log.Warn("cqrs: trying again", "shard", s.n, "error", err)
 	}
-	timer := time.NewTimer(retry.NextBackOff())
+	sleep(ctx, retry.NextBackOff())
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -207,8 +153,8 @@ func (s *Shard) pause(ctx context.Context, retry *backoff.ExponentialBackOff, er
 }
 
 func (s *Shard) recovered(retry *backoff.ExponentialBackOff) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.failing.Lock()
+	defer s.failing.Unlock()
 	if s.failure != nil {
 		s.rt.cfg.Log.Info("cqrs: going on", "shard", s.n)
 		s.failure = nil
@@ -240,7 +186,7 @@ func (s *Shard) health() Health {
 	ctx := context.Background()
 	_, end, _ := s.rt.queue.Bounds(ctx, topicCommands, s.n)
 	done, _ := s.rt.queue.Committed(ctx, topicCommands, s.n)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.failing.Lock()
+	defer s.failing.Unlock()
 	return Health{Shard: s.n, T: p.t, Backlog: end - done, Failed: p.failed, Retrying: s.failure, FileBytes: s.file.Size()}
 }

@@ -1,0 +1,298 @@
+package cqrs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/store"
+	"go.etcd.io/bbolt"
+)
+
+// Aggregate is a read side of its own beside the one that commands read: it is built from the stored events as if it had always been
+// there, follows from then on, and may be added and left out at any time. It lives in files of its own, named after Name
+// and Version, which may be deleted when it is not in use.
+//
+// When what Aggregator does with an event changes, give it another Version: it is built anew. To serve the old one meanwhile, name both,
+// the old one first: Shard.Aggregate gives the last one that has caught up.
+type Aggregate struct {
+	Name       string // letters, digits, - and _
+	Version    string // the same; may be empty
+	Aggregator Aggregator
+	Tables     []AnyTable
+}
+
+// Progress tells how far an aggregate that is being built has come.
+type Progress struct {
+	Aggregate, Version string
+	Shard              int
+	T, Of              uint64  // commits folded, of so many
+	Rate               float64 // commits a second
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]{0,100}$`)
+
+func checkAggregates(list []Aggregate) (err error) {
+	seen := map[[2]string]bool{}
+	for i, a := range list {
+		id := [2]string{a.Name, a.Version}
+		if a.Name == "" || !plainName.MatchString(a.Name) || !plainName.MatchString(a.Version) {
+			err = errors.Join(err, fmt.Errorf("Aggregates[%d]: Name %q and Version %q must be letters, digits, - and _", i, a.Name, a.Version))
+		}
+		if a.Aggregator == nil {
+			err = errors.Join(err, fmt.Errorf("Aggregates[%d] %s: Aggregator is nil", i, a.Name))
+		}
+		if seen[id] {
+			err = errors.Join(err, fmt.Errorf("Aggregates[%d]: %s version %q is named twice", i, a.Name, a.Version))
+		}
+		seen[id] = true
+		err = errors.Join(err, checkTables(a.Tables))
+	}
+	return err
+}
+
+// buildStep is how many commits are folded in one transaction.
+const buildStep = 2000
+
+// follower folds a shard's stored commits into an aggregate that no command reads.
+type follower struct {
+	ReadSide
+	shard *Shard
+	name  string
+	work  work
+}
+
+func openFollower(dir string, s *Shard, a Aggregate) (*follower, error) {
+	path := filepath.Join(dir, fmt.Sprintf("aggregate-%s@%s-%d.db", a.Name, a.Version, s.n))
+	file, err := boltfile.Open(path, boltfile.Options{Kind: "cqrs-aggregate", Timeout: s.rt.cfg.LockTimeout, NoSync: s.rt.cfg.NoSync})
+	if err != nil {
+		return nil, err
+	}
+	s.rt.files = append(s.rt.files, file)
+	agg, err := openAggregate(file, s.n, a.Name, a.Version, a.Aggregator, a.Tables)
+	if err != nil {
+		return nil, err
+	}
+	f := &follower{shard: s, name: a.Name, work: work{agg: agg, types: s.rt.types}}
+	f.ReadSide.agg = agg
+	return f, nil
+}
+
+// run follows until ctx ends.
+func (f *follower) run(ctx context.Context) {
+	retry, meter := newBackoff(), newMeter(f.shard.rt.cfg.Progress, f.name, f.agg)
+	for ctx.Err() == nil {
+		moved, _ := f.shard.watch()
+		n, err := f.step(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			f.shard.rt.cfg.Log.Warn("cqrs: an aggregate can't follow", "aggregate", f.name, "version", f.agg.version, "error", err)
+			sleep(ctx, retry.NextBackOff())
+		case n == 0:
+			retry.Reset()
+			select {
+			case <-moved:
+			case <-ctx.Done():
+			}
+		default:
+			meter.show(f.agg.position().t, f.shard.agg.position().t)
+		}
+	}
+}
+
+// step folds the next commits, and tells how many.
+func (f *follower) step(ctx context.Context) (int, error) {
+	limit := f.shard.agg.position()
+	records, err := readRecords(ctx, f.shard.rt.store, f.shard.n, f.agg.position().t+1, limit.t)
+	if err != nil || len(records) == 0 {
+		return 0, err
+	}
+	p, err := f.work.foldRecords(ctx, records)
+	if err != nil {
+		return 0, err
+	}
+	f.publish(p)
+	if p.t == limit.t && p.digest != limit.digest {
+		return 0, fmt.Errorf("aggregate %s: at t %d its digest differs from that of the log: the store and the log disagree", f.name, p.t)
+	}
+	return len(records), nil
+}
+
+func readRecords(ctx context.Context, s store.Store, shard int, from, to uint64) (records []store.Record, err error) {
+	if from > to {
+		return nil, nil
+	}
+	for r, err := range s.Log(ctx, shard, from) {
+		if err != nil {
+			return nil, err
+		}
+		if records = append(records, r); r.T >= to || len(records) == buildStep {
+			break
+		}
+	}
+	return records, nil
+}
+
+// foldRecords folds accepted commits in one transaction.
+func (w *work) foldRecords(ctx context.Context, records []store.Record) (position, error) {
+	if err := w.begin(); err != nil {
+		return position{}, err
+	}
+	defer w.rollback()
+	for _, r := range records {
+		c := &Commit{Record: r}
+		if r.T != w.pos.t+1 {
+			return position{}, fmt.Errorf("the store gave commit t %d behind t %d", r.T, w.pos.t)
+		}
+		if err := w.types.decodeEvents(c); err != nil {
+			return position{}, fmt.Errorf("commit t %d: %w", r.T, err)
+		}
+		c.bytes = r.Append(nil)
+		w.advance(c)
+		w.foldCommit(ctx, c)
+	}
+	w.pos.delivered = w.pos.t
+	if err := w.save(); err != nil {
+		return position{}, err
+	}
+	tx := w.tx
+	w.tx = nil
+	return w.pos, tx.Commit()
+}
+
+// meter reports progress, about once a second.
+type meter struct {
+	report     func(Progress)
+	last       Progress
+	began      time.Time
+	first      uint64
+	nextReport time.Time
+}
+
+func newMeter(report func(Progress), name string, a *aggregate) *meter {
+	now := time.Now()
+	return &meter{report: report, last: Progress{Aggregate: name, Version: a.version, Shard: a.shard}, began: now, first: a.position().t,
+		nextReport: now.Add(time.Second)}
+}
+
+func (m *meter) show(t, of uint64) {
+	now := time.Now()
+	if m.report == nil || t < of && now.Before(m.nextReport) {
+		return
+	}
+	m.nextReport = now.Add(time.Second)
+	m.last.T, m.last.Of = t, of
+	m.last.Rate = float64(t-m.first) / max(now.Sub(m.began).Seconds(), 1e-9)
+	m.report(m.last)
+}
+
+// Aggregate gives the aggregate of that name from Config.Aggregates: of several versions, the last one that has caught up with the shard
+// once; until one has, the first. It is nil when there is none of that name.
+func (s *Shard) Aggregate(name string) *ReadSide {
+	var serving *follower
+	for _, f := range s.followers {
+		if f.name == name && (serving == nil || f.caughtUp()) {
+			serving = f
+		}
+	}
+	if serving == nil {
+		return nil
+	}
+	return &serving.ReadSide
+}
+
+// caughtUp tells whether the follower has come to where the shard stood when the runtime was opened.
+func (f *follower) caughtUp() bool { return f.agg.position().t >= f.shard.openedAt }
+
+// rebuild builds the shard's own aggregate in another version, from the store, before anything is served. It can be stopped
+// at any moment, and goes on where it was.
+func rebuild(ctx context.Context, rt *Runtime, old, next *aggregate) error {
+	w := work{agg: next, types: rt.types}
+	limit, meter := old.position(), newMeter(rt.cfg.Progress, "main", next)
+	for next.position().t < limit.t {
+		records, err := readRecords(ctx, rt.store, next.shard, next.position().t+1, limit.t)
+		if err == nil && len(records) == 0 {
+			err = fmt.Errorf("the store ends at t %d, and the aggregate is at t %d", next.position().t, limit.t)
+		}
+		if err != nil {
+			return err
+		}
+		p, err := w.foldRecords(ctx, records)
+		if err != nil {
+			return err
+		}
+		next.at.Store(&p)
+		meter.show(p.t, limit.t)
+	}
+	if got := next.position().digest; got != limit.digest {
+		return fmt.Errorf("built to t %d from the store, the digest differs from that of the log", limit.t)
+	}
+	return nil
+}
+
+var currentName = []byte("aggregate")
+
+// currentVersion is the version of the shard's own aggregate that serves; made tells that there is one.
+func currentVersion(file *boltfile.File) (version string, made bool, err error) {
+	err = file.View(func(tx *bbolt.Tx) error {
+		if b := tx.Bucket(currentName); b != nil {
+			v := b.Get([]byte("main"))
+			version, made = string(v), v != nil
+		}
+		return nil
+	})
+	return version, made, readError(err)
+}
+
+// takeOver makes a version the one that serves, in one step, and drops what the other one held.
+func takeOver(file *boltfile.File, version, prefix string) error {
+	return file.Update(context.Background(), func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(currentName)
+		if err == nil {
+			err = b.Put([]byte("main"), []byte(version))
+		}
+		if err != nil || prefix == "" {
+			return err
+		}
+		var names [][]byte
+		_ = tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
+			if len(name) > len(prefix) && string(name[:len(prefix)]) == prefix {
+				names = append(names, append([]byte(nil), name...))
+			}
+			return nil
+		})
+		for _, name := range names {
+			err = errors.Join(err, tx.DeleteBucket(name))
+		}
+		return err
+	})
+}
+
+// openMain opens the shard's own aggregate, and builds it first when its version has changed.
+func openMain(ctx context.Context, rt *Runtime, file *boltfile.File, shard int) (*aggregate, error) {
+	version, made, err := currentVersion(file)
+	if err != nil {
+		return nil, err
+	}
+	next, err := openAggregate(file, shard, "main", rt.cfg.Version, rt.cfg.Aggregator, rt.cfg.Tables)
+	if err != nil || made && version == rt.cfg.Version {
+		return next, err
+	}
+	oldPrefix := ""
+	if made {
+		old := newAggregate(file, shard, "main", version, ignore{})
+		if err := old.load(); err != nil {
+			return nil, err
+		}
+		if err := rebuild(ctx, rt, old, next); err != nil {
+			return nil, fmt.Errorf("build version %q of the aggregate: %w", rt.cfg.Version, err)
+		}
+		oldPrefix = old.prefix
+	}
+	return next, takeOver(file, rt.cfg.Version, oldPrefix)
+}

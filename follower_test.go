@@ -1,0 +1,189 @@
+package cqrs_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cqrs-server/cqrs"
+)
+
+// A second read side: how often each amount was added.
+
+type amount struct{ By, Times int }
+
+var amounts = cqrs.NewTable("amounts", func(a amount) int { return a.By })
+
+type byAmount struct {
+	factor int
+	gate   chan struct{} // when not nil, folds wait for it
+}
+
+func (f byAmount) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) error {
+	if f.gate != nil {
+		<-f.gate
+	}
+	if e, ok := e.(added); ok {
+		a, _ := amounts.Get(tx, e.By)
+		return amounts.Put(tx, amount{e.By, a.Times + f.factor})
+	}
+	return nil
+}
+
+func amountsOf(t *testing.T, v cqrs.View) string {
+	t.Helper()
+	s := ""
+	for a, err := range amounts.All(v) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		s += fmt.Sprintf("%d:%d ", a.By, a.Times)
+	}
+	return s
+}
+
+func fill(t *testing.T, rt *cqrs.Runtime, n int) {
+	t.Helper()
+	commands := make([]add, n)
+	for i := range commands {
+		commands[i] = add{Name: "a", By: i % 3}
+	}
+	receipts := sendAll(t, rt, commands...)
+	for _, r := range receipts {
+		if _, err := r.Wait(patience(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAggregateAddedLaterIsAsIfItHadAlwaysBeenThere(t *testing.T) {
+	dir := t.TempDir()
+	rt, _, stop := start(t, dir, counterConfig())
+	fill(t, rt, 2500)
+	stop()
+
+	cfg := counterConfig()
+	cfg.Aggregates = []cqrs.Aggregate{{Name: "amounts", Aggregator: byAmount{factor: 1}, Tables: []cqrs.AnyTable{amounts}}}
+	var mu sync.Mutex
+	var heard []cqrs.Progress
+	cfg.Progress = func(p cqrs.Progress) { mu.Lock(); defer mu.Unlock(); heard = append(heard, p) }
+	for range 2 { // the second time it goes on where it was
+		rt, _, stop = start(t, dir, cfg)
+		side := rt.Shard(0).Aggregate("amounts")
+		if _, err := side.AtLeast(patience(t), 2500); err != nil {
+			t.Fatal(err)
+		}
+		if got := amountsOf(t, side.AsOf(2500)); got != "0:834 1:833 2:833 " {
+			t.Errorf("amounts %s", got)
+		}
+		if got := amountsOf(t, side.AsOf(4)); got != "0:2 1:1 2:1 " {
+			t.Errorf("as of 4 %s", got)
+		}
+		fill(t, rt, 3)
+		if _, err := side.AtLeast(patience(t), rt.View().T()); err != nil {
+			t.Fatal(err)
+		}
+		mine, at := side.Digest()
+		if theirs, _ := rt.Shard(0).Digest(); mine != theirs || at != rt.View().T() {
+			t.Error("the digests differ")
+		}
+		stop()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(heard) == 0 || heard[0].Aggregate != "amounts" || heard[0].Of < 2500 || heard[0].Rate <= 0 {
+		t.Errorf("progress %+v", heard)
+	}
+	if rt.Shard(0).Aggregate("nobody") != nil {
+		t.Error("an aggregate that nobody named")
+	}
+}
+
+func TestOldVersionServesUntilTheNewOneHasCaughtUp(t *testing.T) {
+	dir, cfg := t.TempDir(), counterConfig()
+	old := cqrs.Aggregate{Name: "amounts", Version: "1", Aggregator: byAmount{factor: 1}, Tables: []cqrs.AnyTable{amounts}}
+	cfg.Aggregates = []cqrs.Aggregate{old}
+	rt, _, stop := start(t, dir, cfg)
+	fill(t, rt, 30)
+	if _, err := rt.Shard(0).Aggregate("amounts").AtLeast(patience(t), 30); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+
+	gate := make(chan struct{})
+	next := cqrs.Aggregate{Name: "amounts", Version: "2", Aggregator: byAmount{factor: 10, gate: gate}, Tables: []cqrs.AnyTable{amounts}}
+	cfg.Aggregates = []cqrs.Aggregate{old, next}
+	rt, _, _ = start(t, dir, cfg)
+	fill(t, rt, 3) // also while commands flow
+	side := rt.Shard(0).Aggregate("amounts")
+	if v, err := side.AtLeast(patience(t), 33); err != nil || side.Version() != "1" || amountsOf(t, v) != "0:11 1:11 2:11 " {
+		t.Errorf("version %s %v", side.Version(), err)
+	}
+	close(gate)
+	for ctx := patience(t); rt.Shard(0).Aggregate("amounts").Version() != "2"; {
+		mustDeadline(t, ctx)
+	}
+	v, err := rt.Shard(0).Aggregate("amounts").AtLeast(patience(t), 33)
+	if err != nil || amountsOf(t, v) != "0:110 1:110 2:110 " {
+		t.Errorf("%s %v", amountsOf(t, v), err)
+	}
+}
+
+type doubling struct{}
+
+func (doubling) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) error {
+	if e, ok := e.(added); ok {
+		c, _ := counters.Get(tx, e.Name)
+		return counters.Put(tx, counter{Name: e.Name, Value: c.Value + 2*e.By})
+	}
+	return nil
+}
+
+func TestChangedVersionIsBuiltAnewByOpen(t *testing.T) {
+	dir, cfg := t.TempDir(), counterConfig()
+	rt, _, stop := start(t, dir, cfg)
+	fill(t, rt, 2100)
+	first := mustDo(t, rt, add{Name: "b", By: 7})
+	digest, at := rt.Shard(0).Digest()
+	size := rt.Health()[0].FileBytes
+	stop()
+
+	cfg.Version, cfg.Aggregator = "2", doubling{}
+	for range 2 {
+		rt, _, stop = start(t, dir, cfg)
+		if got := value(t, rt.View(), "b"); got != 14 {
+			t.Errorf("b is %d", got)
+		}
+		if got := value(t, rt.AsOf(3), "a"); got != 6 {
+			t.Errorf("as of 3 a is %d", got)
+		}
+		if d, n := rt.Shard(0).Digest(); d != digest || n != at {
+			t.Error("the digest changed")
+		}
+		if again := mustDo(t, rt, add{Name: "b", By: 7}, cqrs.WithID(first.Command)); !again.Repeat || again.T != first.T {
+			t.Errorf("a repeated command: %+v", again)
+		}
+		stop()
+	}
+	cfg.Version, cfg.Aggregator = "3", counting{}
+	rt, _, _ = start(t, dir, cfg)
+	if got := value(t, rt.View(), "b"); got != 7 || rt.Shard(0).Version() != "3" {
+		t.Errorf("b is %d in version %s", got, rt.Shard(0).Version())
+	}
+	if got := rt.Health()[0].FileBytes; got > 3*size {
+		t.Errorf("the file grew from %d to %d bytes: old versions were not dropped", size, got)
+	}
+}
+
+func TestBadAggregates(t *testing.T) {
+	_, err := cqrs.Open(t.TempDir(), cqrs.Config{Version: "a/b", Aggregates: []cqrs.Aggregate{
+		{}, {Name: "../x", Aggregator: byAmount{}}, {Name: "a", Aggregator: byAmount{}}, {Name: "a", Aggregator: byAmount{}},
+	}})
+	for _, want := range []string{`Version is "a/b"`, "Aggregates[0]", "Aggregates[1]", "Aggregator is nil", "named twice"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q: %v", want, err)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package cqrs
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// ReadSide is an aggregate of one shard, to read from.
+type ReadSide struct {
+	agg *aggregate
+
+	mu    sync.Mutex
+	moved chan struct{} // closed when t moves, or the runtime closes; nil when nobody waits
+	shut  bool
+}
+
+// View is the newest value.
+func (s *ReadSide) View() View { return View{s.agg, s.agg.position().t} }
+
+// AsOf is the value at t. A t that is still to come gives ErrFuture when the view is read.
+func (s *ReadSide) AsOf(t uint64) View { return View{s.agg, t} }
+
+// Version is the version that the aggregate was built as.
+func (s *ReadSide) Version() string { return s.agg.version }
+
+// Failed is the number of events whose fold failed: above 0 the aggregate is incomplete.
+func (s *ReadSide) Failed() uint64 { return s.agg.position().failed }
+
+// Digest is the running digest of the accepted commits, and the t it belongs to. Aggregates with the same digest have folded the same
+// commits.
+func (s *ReadSide) Digest() (Digest, uint64) {
+	p := s.agg.position()
+	return p.digest, p.t
+}
+
+// AtLeast waits until the aggregate has reached t, and gives its newest value.
+func (s *ReadSide) AtLeast(ctx context.Context, t uint64) (View, error) {
+	for {
+		moved, shut := s.watch()
+		if v := s.View(); v.t >= t {
+			return v, nil
+		}
+		if shut {
+			return View{}, ErrClosed
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return View{}, fmt.Errorf("cqrs: shard %d has not reached t %d: %w", s.agg.shard, t, ctx.Err())
+		}
+	}
+}
+
+// watch gives a channel that is closed at the next move.
+func (s *ReadSide) watch() (moved <-chan struct{}, shut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.moved == nil {
+		s.moved = make(chan struct{})
+		if s.shut {
+			close(s.moved)
+		}
+	}
+	return s.moved, s.shut
+}
+
+// publish makes a committed position visible.
+func (s *ReadSide) publish(p position) {
+	s.agg.at.Store(&p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakeAll()
+}
+
+func (s *ReadSide) closed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true
+	s.wakeAll()
+}
+
+func (s *ReadSide) wakeAll() {
+	if s.moved != nil {
+		close(s.moved)
+		s.moved = nil
+	}
+}
