@@ -62,12 +62,16 @@ func (v View) begin() (*txReader, error) {
 	if v.agg == nil {
 		return nil, errors.New("cqrs: a View that no Runtime made")
 	}
-	if newest := v.agg.position().t; v.t > newest {
-		return nil, fmt.Errorf("%w: %d, and shard %d is at %d", ErrFuture, v.t, v.agg.shard, newest)
+	if err := v.agg.position().canRead(v.t, v.agg.shard); err != nil {
+		return nil, err
 	}
 	tx, err := v.agg.file.Read()
 	if err != nil {
 		return nil, readError(err)
+	}
+	if p := v.agg.position(); v.t < p.horizon { // it was pruned in this moment
+		tx.Close()
+		return nil, p.canRead(v.t, v.agg.shard)
 	}
 	r := readers.Get().(*txReader)
 	r.t, r.err, r.file = v.t, nil, tx
@@ -110,10 +114,22 @@ type position struct {
 	delivered uint64 // the t up to which outputs outside this file have been flushed
 	failed    uint64 // events whose fold failed
 	latest    int64  // the latest time of a command, milliseconds
+	horizon   uint64 // the oldest t that can be read
 	digest    Digest
 }
 
-const positionSize = 5*8 + 32
+const positionSize = 6*8 + 32
+
+// canRead tells why t can't be read.
+func (p *position) canRead(t uint64, shard int) error {
+	switch {
+	case t > p.t:
+		return fmt.Errorf("%w: %d, and shard %d is at %d", ErrFuture, t, shard, p.t)
+	case t < p.horizon:
+		return fmt.Errorf("%w: %d, and shard %d keeps history from t %d on", ErrPruned, t, shard, p.horizon)
+	}
+	return nil
+}
 
 func (p *position) encode() []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, positionSize), p.t)
@@ -121,6 +137,7 @@ func (p *position) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, p.delivered)
 	b = binary.BigEndian.AppendUint64(b, p.failed)
 	b = binary.BigEndian.AppendUint64(b, uint64(p.latest))
+	b = binary.BigEndian.AppendUint64(b, p.horizon)
 	return append(b, p.digest[:]...)
 }
 
@@ -133,7 +150,8 @@ func (p *position) decode(b []byte) error {
 	p.delivered = binary.BigEndian.Uint64(b[16:])
 	p.failed = binary.BigEndian.Uint64(b[24:])
 	p.latest = int64(binary.BigEndian.Uint64(b[32:]))
-	p.digest = Digest(b[40:])
+	p.horizon = binary.BigEndian.Uint64(b[40:])
+	p.digest = Digest(b[48:])
 	return nil
 }
 
@@ -163,7 +181,7 @@ type tableInfo struct {
 	since  uint64 // an index that was made over rows that were there can be read from this t on
 }
 
-func (a *aggregate) position() position { return *a.at.Load() }
+func (a *aggregate) position() *position { return a.at.Load() }
 
 var positionKey = []byte("position")
 

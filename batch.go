@@ -38,7 +38,7 @@ func (b *batch) begin(context.Context) error {
 	if err := b.work.begin(); err != nil {
 		return err
 	}
-	if b.found != b.shard.agg.position() {
+	if b.found != *b.shard.agg.position() {
 		b.shard.publish(b.found) // a commit of unknown outcome took place
 	}
 	b.behind = b.shard.foreign && b.shard.delivered < b.pos.t
@@ -86,11 +86,6 @@ func (b *batch) commit() error {
 		return err
 	}
 	b.shard.publish(b.pos)
-	for _, e := range b.done {
-		if e.commit != nil {
-			e.commit.command = nil // it points into the transaction
-		}
-	}
 	b.shard.rt.receipts.settle(b.done)
 	b.clear()
 	return nil

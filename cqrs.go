@@ -46,6 +46,12 @@ type Config struct {
 	// Version is the version of Aggregator and Tables. When it is not the one that the data folder was left with, Open builds
 	// the tables anew from the stored events, before it returns; stopped, it goes on where it was.
 	Version string
+	// KeepHistory is how many t of the past can be read as of. Older versions of rows are dropped, in small steps beside the work.
+	// Defaults to 0: all.
+	KeepHistory uint64
+	// KeepFor is how old, by the time of the newest command, a value may be that can be read as of. With both, the
+	// narrower bound holds. Defaults to 0: for ever.
+	KeepFor time.Duration
 	// Aggregates are further read sides, which commands do not read.
 	Aggregates []Aggregate
 	// Progress hears of aggregates that are being built, about once a second.

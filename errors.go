@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -58,6 +59,8 @@ var (
 	// ErrUnknown is wrapped by an error of Send when the command may or may not have been kept. Sending it again under
 	// the same id is safe. After any other error of Send it was not kept.
 	ErrUnknown = errors.New("cqrs: it is not known whether the command was kept")
+	// ErrPruned is returned by a read as of a t that is older than the history that Config keeps.
+	ErrPruned = errors.New("cqrs: the history does not reach back to that t")
 	// ErrFuture is returned by a read as of a t that the shard has not reached.
 	ErrFuture = errors.New("cqrs: that t is still to come")
 )
@@ -115,7 +118,7 @@ func Retry(err error) *Error {
 }
 
 func devError(tag string, err error) *Error {
-	return &Error{Level: Dev, Tag: tag, Message: err.Error(), cause: err}
+	return &Error{Level: Dev, Tag: tag, Message: fmt.Sprint(err), cause: err} // Sprint bears with an error whose method panics
 }
 
 func userError(tag, format string, args ...any) *Error {
@@ -134,7 +137,7 @@ func (e *Error) of(command uuid.UUID) *Error {
 
 // asError makes an *Error of any error: one that is none already is a defect.
 func asError(err error, tag string) *Error {
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil {
 		return e
 	}
 	return devError(tag, err)
@@ -142,18 +145,46 @@ func asError(err error, tag string) *Error {
 
 func isSystem(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && e.Level == System
+	return ok && e != nil && e.Level == System
 }
 
-// encode gives the form in which an error travels. Data that is no JSON is left out, and said so.
+const (
+	maxMessage = 32 << 10  // bytes of an error's message that travel
+	maxError   = 512 << 10 // of an error as it travels: its Data gives way
+)
+
+// encode gives the form in which an error travels. A message that is too long is cut. Data that is too large, or no JSON, is left out, and
+// said so.
 func (e *Error) encode() []byte {
-	b, err := json.Marshal(e)
+	c := *e
+	c.Message, c.Tag = shortened(e.Message, maxMessage), shortened(e.Tag, maxType)
+	b, err := c.marshal()
+	if err == nil && len(b) > maxError {
+		err = fmt.Errorf("it has %d bytes, and the limit is %d", len(b), maxError)
+	}
 	if err != nil {
-		c := *e
-		c.Data = map[string]any{"lost": err.Error()}
+		c.Data = map[string]any{"lost": shortened(fmt.Sprint(err), maxMessage)}
 		b, _ = json.Marshal(&c)
 	}
 	return b
+}
+
+// marshal bears with Data whose own encoding panics.
+func (e *Error) marshal() (b []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return json.Marshal(e)
+}
+
+// shortened cuts a text that is longer than limit bytes, and says so.
+func shortened(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return fmt.Sprintf("%s ... (%d bytes)", strings.ToValidUTF8(s[:limit], ""), len(s))
 }
 
 func decodeError(b []byte) *Error {

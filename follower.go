@@ -77,7 +77,7 @@ func openFollower(dir string, s *Shard, a Aggregate) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{shard: s, name: a.Name, work: work{agg: agg, types: s.rt.types}}
+	f := &follower{shard: s, name: a.Name, work: newWork(s.rt, agg)}
 	f.ReadSide.agg = agg
 	return f, nil
 }
@@ -212,7 +212,7 @@ func (f *follower) caughtUp() bool { return f.agg.position().t >= f.shard.opened
 // rebuild builds the shard's own aggregate in another version, from the store, before anything is served. It can be stopped
 // at any moment, and goes on where it was.
 func rebuild(ctx context.Context, rt *Runtime, old, next *aggregate) error {
-	w := work{agg: next, types: rt.types}
+	w := newWork(rt, next)
 	limit, meter := old.position(), newMeter(rt.cfg.Progress, "main", next)
 	for next.position().t < limit.t {
 		records, err := readRecords(ctx, rt.store, next.shard, next.position().t+1, limit.t)

@@ -244,16 +244,21 @@ func (s *Shard) AsOfTime(ctx context.Context, instant time.Time) (View, error) {
 // timeMark gives a t up to which no command was later than ms, and from which it is not far to the last such t.
 func (a *aggregate) timeMark(ms int64) (t uint64, err error) {
 	err = a.file.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(a.timesName).Cursor()
-		if k, v := seekBelow(c, timeKey(ms+1)); k != nil {
-			if len(v) != 8 {
-				return errors.New("cqrs: a time mark can't be read: the file is damaged")
-			}
-			t = binary.BigEndian.Uint64(v)
-		}
-		return nil
+		t, err = a.timeMarkIn(tx, ms)
+		return err
 	})
 	return t, readError(err)
+}
+
+func (a *aggregate) timeMarkIn(tx *bbolt.Tx, ms int64) (uint64, error) {
+	k, v := seekBelow(tx.Bucket(a.timesName).Cursor(), timeKey(ms+1))
+	if k == nil {
+		return 0, nil
+	}
+	if len(v) != 8 {
+		return 0, errors.New("cqrs: a time mark can't be read: the file is damaged")
+	}
+	return binary.BigEndian.Uint64(v), nil
 }
 
 func timeKey(ms int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(ms)^1<<63) }

@@ -44,7 +44,7 @@ type Shard struct {
 func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, error) {
 	s := &Shard{rt: rt, n: n, file: file, wake: make(chan struct{}, 1), openedAt: agg.position().t}
 	s.agg = agg
-	s.batch.shard, s.batch.agg, s.batch.types = s, agg, rt.types
+	s.batch.shard, s.batch.work = s, newWork(rt, agg)
 	s.plan = bind(s, *rt.cfg.Plan)
 	if err := s.plan.Validate(); err != nil {
 		return nil, fmt.Errorf("Plan: %w", err)
@@ -107,7 +107,7 @@ func (s *Shard) openEngine(ctx context.Context) (*workflow.Engine, error) {
 
 // saveDelivered keeps what outputs outside the file have seen: otherwise the last batch would come to them again.
 func (s *Shard) saveDelivered() error {
-	p := s.agg.position()
+	p := *s.agg.position()
 	if !s.foreign || p.delivered == s.delivered {
 		return nil
 	}

@@ -2,7 +2,6 @@ package cqrs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -57,8 +56,7 @@ func (k *tasks) take(_ context.Context, _ workflow.Params, s workflow.Segment) (
 // repeated answers a command that came before as it was answered then.
 func (k *tasks) repeated(c *command, m mark) ([]workflow.Segment, error) {
 	if m.payload != c.payload {
-		return k.one(userError(tagIDConflict, "the id belongs to another command, with another type, key or data: "+
-			"the first one counts, and this one needs an id of its own").of(c.ID))
+		return k.one(idConflict(c.ID))
 	}
 	if m.t == 0 {
 		return k.one(decodeError(m.refusal))
@@ -132,6 +130,9 @@ func (k *tasks) decision(c *command) (*Decision, *Error) {
 		return nil, userError(tagBasis, "the command's basis is %d, and shard %d has only come to %d: "+
 			"a basis is a t that the sender has seen", *c.Basis, k.shard.n, b.pos.t)
 	}
+	if c.Basis != nil && *c.Basis < b.pos.horizon && c.typ.consistency != Serializable {
+		return nil, userError(tagBasis, "the command's basis is t %d, and shard %d keeps history from t %d on", *c.Basis, k.shard.n, b.pos.horizon)
+	}
 	b.decision = Decision{reader: txReader{rowTx: &b.rows, t: b.pos.t}, cmd: &c.Envelope, segment: "0"}
 	if c.typ.consistency != Serializable && c.Basis != nil {
 		b.decision.reader.t = *c.Basis
@@ -193,7 +194,7 @@ func (k *tasks) commit(c *command, d *Decision, events []Event) (*Commit, error)
 		commit.Prev = digest[:]
 	}
 	if len(d.remarks) > 0 {
-		commit.Remarks, _ = json.Marshal(d.remarks)
+		commit.Remarks = encodeRemarks(d.remarks)
 	}
 	return commit, k.encodeEvents(commit, d)
 }

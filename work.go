@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 )
@@ -20,6 +21,13 @@ type work struct {
 	pos   position // as it will be when the transaction is committed
 	err   error    // why the transaction must not be committed
 	folds Tx       // used again for each event
+
+	keepHistory uint64 // see Config
+	keepFor     time.Duration
+}
+
+func newWork(rt *Runtime, a *aggregate) work {
+	return work{agg: a, types: rt.types, keepHistory: rt.cfg.KeepHistory, keepFor: rt.cfg.KeepFor}
 }
 
 // begin starts the transaction. The position is read from the file, because after a commit of unknown outcome memory may hold an
@@ -53,7 +61,7 @@ func (w *work) save() error {
 	if w.err != nil {
 		return w.err
 	}
-	if err := errors.Join(w.rows.flushHistory(), w.markTime()); err != nil {
+	if err := errors.Join(w.rows.flushHistory(), w.markTime(), w.prune()); err != nil {
 		return err
 	}
 	return w.tx.Bucket(w.agg.stateName).Put(positionKey, w.pos.encode())
@@ -159,7 +167,7 @@ func failedKey(t uint64, index int) []byte {
 // noteFailure keeps the list of events that the aggregate lacks.
 func (w *work) noteFailure(f failedFold, err error) error {
 	w.pos.failed++
-	return w.rows.set(w.tx.Bucket(w.agg.failedName), failedKey(f.T, f.Index), nil, []byte(f.Type+": "+err.Error()))
+	return w.rows.set(w.tx.Bucket(w.agg.failedName), failedKey(f.T, f.Index), nil, []byte(f.Type+": "+shortened(fmt.Sprint(err), maxMessage)))
 }
 
 // clearFailure takes an event off that list.
