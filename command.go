@@ -50,18 +50,33 @@ type Envelope struct {
 	Code  string        // code version of the sender
 	Data  []byte        // the payload, a JSON object
 	Trace []store.Trace // headers that travel on to the events
+
+	basis uint64 // what Basis points to when it was read from a queue
 }
 
 const (
 	maxType = 255
 	maxKey  = 1024
 	maxCode = 255
+
+	maxTrace = 16 << 10
 )
+
+// traceSize is what the trace headers take, about.
+func (e *Envelope) traceSize() (n int) {
+	for _, h := range e.Trace {
+		n += len(h.Key) + len(h.Value) + 2
+	}
+	return n
+}
 
 // check refuses what must not travel, naming the command.
 func (e *Envelope) check(maxData int) error {
 	err := errors.Join(
 		checkTypeName(e.Type), checkName("key", e.Key, maxKey), checkName("code version", e.Code, maxCode))
+	if n := e.traceSize(); n > maxTrace {
+		err = errors.Join(err, fmt.Errorf("its trace headers have %d bytes, and the limit is %d", n, maxTrace))
+	}
 	if len(e.Data) > maxData {
 		err = errors.Join(err, fmt.Errorf("its data has %d bytes, and the limit is %d", len(e.Data), maxData))
 	}
@@ -136,7 +151,8 @@ func decodeEnvelope(m *queue.Message, e *Envelope, names *interner) error {
 	e.Time = time.UnixMilli(r.varint()).UTC()
 	e.Basis = nil
 	if r.byte() == hasBasis {
-		e.Basis = new(r.uvarint())
+		e.basis = r.uvarint()
+		e.Basis = &e.basis
 	}
 	e.Type = names.name(r.bytes())
 	e.Code = names.name(r.bytes())
@@ -191,4 +207,8 @@ func (d *Decision) Rand() *rand.Rand {
 func (d *Decision) Segment(segment string) { d.segment = segment }
 
 // Remark tells the sender something beside the events: an error of level user that does not refuse the command.
-func (d *Decision) Remark(e *Error) { d.remarks = append(d.remarks, e) }
+func (d *Decision) Remark(e *Error) {
+	if e != nil {
+		d.remarks = append(d.remarks, e)
+	}
+}

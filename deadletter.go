@@ -36,13 +36,25 @@ type letter struct {
 	Handled []int64        `json:"handled,omitempty"` // of a message that says which letters are done with
 }
 
-func encodeLetter(e *Error) []byte {
+// encodeLetter gives the form in which an error is kept. What has more bytes than limit is kept without what can be found elsewhere.
+func encodeLetter(e *Error, limit int) []byte {
 	l := letter{Err: decodeError(e.encode()), Fold: e.fold}
 	if e.origin != nil {
 		m := e.origin.message
 		l.Key, l.Value, l.Headers, l.Offset, l.Time = m.Key, m.Value, m.Headers, m.Offset, m.Time
 	}
 	b, _ := json.Marshal(l) // it holds nothing that can't be JSON
+	if len(b) > limit {
+		l.Err.Message = fmt.Sprintf("%s (the message, of %d bytes, is too large to be kept here: it is at offset %d of the commands)",
+			l.Err.Message, len(l.Value), l.Offset)
+		l.Value, l.Headers = nil, nil
+		b, _ = json.Marshal(l)
+	}
+	if len(b) > limit && l.Fold != nil {
+		f := *l.Fold
+		f.Data, l.Fold = nil, &f // refold finds it in the store
+		b, _ = json.Marshal(l)
+	}
 	return b
 }
 
@@ -72,10 +84,7 @@ func (s *Shard) deadLetters(ctx context.Context) ([]DeadLetter, error) {
 			return nil, err
 		}
 		for _, m := range msgs {
-			var l letter
-			if err := json.Unmarshal(m.Value, &l); err != nil {
-				return nil, fmt.Errorf("dead letter at offset %d: %w", m.Offset, err)
-			}
+			l := decodeLetter(m.Value)
 			for _, offset := range l.Handled {
 				handled[offset] = true
 			}
@@ -86,6 +95,18 @@ func (s *Shard) deadLetters(ctx context.Context) ([]DeadLetter, error) {
 		}
 	}
 	return without(list, handled), nil
+}
+
+// decodeLetter reads a letter. One that can't be read is a letter too: it hides no other.
+func decodeLetter(b []byte) (l letter) {
+	err := json.Unmarshal(b, &l)
+	switch {
+	case err != nil:
+		l = letter{Value: b, Err: devError(tagEnvelope, fmt.Errorf("a dead letter that can't be read: %w", err))}
+	case l.Err == nil && l.Handled == nil:
+		l = letter{Value: b, Err: devError(tagEnvelope, errors.New("a dead letter without an error"))}
+	}
+	return l
 }
 
 func without(list []DeadLetter, handled map[int64]bool) []DeadLetter {

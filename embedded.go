@@ -51,14 +51,14 @@ func (e *embedded) fill(name string, t workflow.Task) workflow.Task {
 	t.Medium = "bolt"
 	switch name {
 	case commandIn:
-		t.In, t.Fn = &commandSource{embedded: e}, e.take
+		t.In, t.Fn = &commandSource{embedded: e}, withOrigin(e.take)
 		t.Batch = e.shard.rt.cfg.Batch
 	case eventIn:
 		t.In, t.Fn = &logSource{embedded: e}, e.accept
 	case commandCoerce:
-		t.Fn, t.Medium = e.coerce, ""
+		t.Fn, t.Medium = withOrigin(e.coerce), ""
 	case commandProcess:
-		t.Fn, t.Medium = e.process, ""
+		t.Fn, t.Medium = withOrigin(e.process), ""
 	case eventAggregator:
 		t.Fn = e.aggregate
 	case eventOut:
@@ -71,6 +71,22 @@ func (e *embedded) fill(name string, t workflow.Task) workflow.Task {
 		t.Out = &errorSink{embedded: e}
 	}
 	return t
+}
+
+// withOrigin has the errors that a task gives know the command that they are about: its id may not tell.
+func withOrigin(fn workflow.Fn) workflow.Fn {
+	return func(ctx context.Context, p workflow.Params, s workflow.Segment) ([]workflow.Segment, error) {
+		out, err := fn(ctx, p, s)
+		c, ok := s.(*command)
+		for i := 0; ok && i < len(out); i++ {
+			if e, isError := out[i].(*Error); isError {
+				known := *e // it may be the program's own
+				known.origin = c
+				out[i] = &known
+			}
+		}
+		return out, err
+	}
 }
 
 func hasForeign(catalog workflow.Catalog) bool {
@@ -107,6 +123,7 @@ func (q *commandSource) Poll(_ context.Context, most int) ([]workflow.Segment, e
 	if err != nil {
 		return nil, err
 	}
+	b.messages = upTo(b.messages, batchBytes)
 	b.commands = make([]command, len(b.messages))
 	q.segs = q.segs[:0]
 	for i := range b.messages {
@@ -114,6 +131,19 @@ func (q *commandSource) Poll(_ context.Context, most int) ([]workflow.Segment, e
 		q.segs = append(q.segs, &b.commands[i])
 	}
 	return q.segs, nil
+}
+
+// batchBytes is about how much a batch takes of the queue. What is decided and folded of it is held in memory, several times over.
+const batchBytes = 8 << 20
+
+// upTo gives the first messages, with so many bytes together, and one at least.
+func upTo(msgs []queue.Message, limit int) []queue.Message {
+	for i := range msgs {
+		if limit -= msgs[i].Size(); limit < 0 {
+			return msgs[:max(i, 1)]
+		}
+	}
+	return msgs
 }
 
 func (q *commandSource) PrepareAck(_ context.Context, n int) error {
@@ -298,11 +328,13 @@ func (k *errorSink) Prepare(_ context.Context, segs []workflow.Segment) error {
 
 func (k *errorSink) Flush(context.Context, []workflow.Segment) error { return nil }
 
+const letterRoom = 1 << 10 // between a letter and the queue's limit
+
 // bury keeps a dead letter, and tells the sender when it is the end of the command.
 func (k *errorSink) bury(e *Error) error {
 	k.batch.used = true
 	now := k.shard.rt.cfg.Now().UnixMilli()
-	letter := []queue.Message{{Time: now, Value: encodeLetter(e)}}
+	letter := []queue.Message{{Time: now, Value: encodeLetter(e, k.queue.Limit()-letterRoom)}}
 	if err := k.queue.AppendTx(k.batch.tx.Tx, topicDead, k.shard.n, letter); err != nil || e.fold != nil {
 		return err
 	}

@@ -43,6 +43,18 @@ func (f *Feedback) append(dst []byte) []byte {
 	return dst
 }
 
+// encodeRemarks gives remarks the form in which a commit keeps them: a JSON array.
+func encodeRemarks(remarks []*Error) []byte {
+	b := []byte{'['}
+	for i, e := range remarks {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, e.encode()...)
+	}
+	return append(b, ']')
+}
+
 func (f *Feedback) decode(b []byte) error {
 	r := wire{rest: b}
 	if v := r.byte(); v != feedbackVersion {

@@ -161,13 +161,12 @@ func (t *Table[K, V]) fill(r *rowTx, x tableIndex[K, V], at uint64) error {
 			return err
 		}
 		for _, e := range x.entries(row, t.key(row)) {
-			if err := x.free(tr, e, k); err != nil {
-				return fmt.Errorf("index %s: %w", x.core.name, err)
+			err := errors.Join(x.core.checkKey(e), x.free(tr, e, k))
+			if err == nil {
+				err = r.putFirst(index, e, k, at)
 			}
-			v := version{n: 1}
-			v.ts[0] = at
-			if err := r.set(r.table(index).bucket, e, nil, v.append(nil, bytes.Clone(k))); err != nil {
-				return err
+			if err != nil {
+				return fmt.Errorf("index %s can't be added over the rows that are there: %w", x.core.name, err)
 			}
 		}
 		return nil
@@ -187,7 +186,10 @@ func (x *Index[X, V]) Has(r Reader, value X) bool {
 }
 
 // All gives all rows in the order of their values; a row with several values comes several times.
-func (x *Index[X, V]) All(r Reader) iter.Seq2[V, error] { return x.span(nil, nil, nil).Rows(r) }
+func (x *Index[X, V]) All(r Reader) iter.Seq2[V, error] { return x.Whole().Rows(r) }
+
+// Whole is all rows in the order of their values.
+func (x *Index[X, V]) Whole() Range[V] { return x.span(nil, nil, nil) }
 
 // Equal is the rows with that value.
 func (x *Index[X, V]) Equal(value X) Range[V] {
@@ -216,7 +218,7 @@ func (x *Index[X, V]) begin(value X) ([]byte, error) {
 	if x.composite {
 		return x.prefix(value)
 	}
-	return x.encode(nil, value), nil
+	return x.encode([]byte{}, value), nil // nil would be no bound, and the empty text is one
 }
 
 func (x *Index[X, V]) span(from, to []byte, err error) Range[V] {

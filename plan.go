@@ -68,7 +68,7 @@ func hasLevel(level Level) workflow.Predicate {
 			return e.Level == level
 		case *workflow.Failure:
 			inner, ok := errors.AsType[*Error](e.Err)
-			return ok && inner.Level == level
+			return ok && inner != nil && inner.Level == level
 		}
 		return false
 	}

@@ -24,7 +24,7 @@ func (q Range[V]) Backward(r Reader) iter.Seq2[V, error] { return q.each(r, true
 
 // First gives the first row, or ErrNotFound.
 func (q Range[V]) First(r Reader) (row V, err error) {
-	rows, _, _, _, err := q.chunk(r, false, 1)
+	rows, _, _, _, err := q.chunk(r, false, 1, false)
 	if err != nil {
 		return row, err
 	}
@@ -52,7 +52,7 @@ func (q Range[V]) Page(r Reader, n int, after Cursor) (rows []V, next Cursor, er
 	if q.from, err = after.from(q.from); err != nil || n <= 0 {
 		return nil, "", err
 	}
-	rows, q.from, _, _, err = q.chunk(r, false, n)
+	rows, q.from, _, _, err = q.chunk(r, false, n, true)
 	if err == nil && len(rows) == n && q.from != nil {
 		next = Cursor(base64.RawURLEncoding.EncodeToString(q.from))
 	}
@@ -91,7 +91,7 @@ func (q Range[V]) each(r Reader, backward bool) iter.Seq2[V, error] {
 		for more := true; more; n = grow(n) {
 			var rows []V
 			var err error
-			rows, q.from, q.to, more, err = q.chunk(r, backward, n)
+			rows, q.from, q.to, more, err = q.chunk(r, backward, n, false)
 			for _, row := range rows {
 				if !yield(row, nil) {
 					return
@@ -113,14 +113,17 @@ func grow(n int) int {
 	return min(n*4, scanChunk)
 }
 
-// chunk reads the next rows, and tells what is left.
-func (q Range[V]) chunk(r Reader, backward bool, n int) (rows []V, from, to []byte, more bool, err error) {
+// chunk reads the next n rows, and tells what is left. With ahead it knows whether there are more; without, it looks at nothing behind
+// the last of them, and there may be none.
+func (q Range[V]) chunk(r Reader, backward bool, n int, ahead bool) (rows []V, from, to []byte, more bool, err error) {
 	_, from, to, more, err = q.step(r, backward, n, func(tr *txReader, _, value []byte) error {
 		var row V
 		if err := q.decode(tr, value, &row); err != nil {
 			return err
 		}
-		rows = append(rows, row)
+		if rows = append(rows, row); len(rows) == n && !ahead {
+			return errEnough
+		}
 		return nil
 	})
 	return rows, from, to, more, err
@@ -138,7 +141,7 @@ func (q Range[V]) decode(tr *txReader, value []byte, row *V) error {
 	return err
 }
 
-// step walks at most n keys, and gives what is left of the range.
+// step walks at most n keys, or until fn has enough, and gives what is left of the range.
 func (q Range[V]) step(r Reader, backward bool, n int, fn func(tr *txReader, key, value []byte) error) (
 	count int, from, to []byte, more bool, err error) {
 	if q.err != nil {

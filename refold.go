@@ -3,6 +3,7 @@ package cqrs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/google/uuid"
@@ -47,7 +48,18 @@ func (refolded) EventType() string { return reserved + "refolded" }
 
 // refold sends the command that has the letter's event folded again.
 func (rt *Runtime) refold(ctx context.Context, d DeadLetter) error {
-	data, err := json.Marshal(d.failed)
+	if d.failed == nil {
+		return errors.New("it does not say which event it is about")
+	}
+	inner := *d.failed
+	if len(inner.Data) == 0 || string(inner.Data) == "null" { // it was too large for the letter
+		entry, err := rt.store.Event(ctx, inner.ID)
+		if err != nil {
+			return err
+		}
+		inner.Data = entry.Data
+	}
+	data, err := json.Marshal(inner)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,7 +46,7 @@ func (rt *Runtime) Send(ctx context.Context, c Command, options ...SendOption) (
 	for _, option := range options {
 		option(&e)
 	}
-	receipts, err := rt.Submit(ctx, e)
+	receipts, err := rt.submit(ctx, []Envelope{e})
 	if err != nil {
 		return nil, err
 	}
@@ -56,17 +57,26 @@ func (rt *Runtime) Send(ctx context.Context, c Command, options ...SendOption) (
 // Basis and Code. Commands of one shard keep their order, and arrive all or none. When it fails, sending all of them again
 // is safe if they had their ids.
 func (rt *Runtime) Submit(ctx context.Context, envelopes ...Envelope) ([]*Receipt, error) {
-	receipts := make([]*Receipt, len(envelopes))
+	return rt.submit(ctx, slices.Clone(envelopes))
+}
+
+// submit is Submit with envelopes that it may change.
+func (rt *Runtime) submit(ctx context.Context, envelopes []Envelope) ([]*Receipt, error) {
+	own, receipts := make([]Receipt, len(envelopes)), make([]*Receipt, len(envelopes))
 	msgs := make([]queue.Message, len(envelopes))
-	for i, e := range envelopes {
-		if err := rt.complete(&e); err != nil {
+	scratch := make([]byte, 0, 512)
+	for i := range envelopes {
+		e := &envelopes[i]
+		if err := rt.complete(e); err != nil {
 			return nil, err
 		}
 		if err := e.check(rt.cfg.MaxCommand); err != nil {
 			return nil, fmt.Errorf("cqrs: %w", err)
 		}
 		msgs[i] = e.encode()
-		receipts[i] = &Receipt{rt: rt, ID: e.ID, Shard: rt.shardFor(&e)}
+		receipts[i] = &own[i]
+		own[i] = Receipt{rt: rt, ID: e.ID, Shard: rt.shardFor(e)}
+		own[i].payload, scratch = payloadDigest(e, scratch)
 	}
 	return receipts, rt.append(ctx, receipts, msgs)
 }
@@ -165,12 +175,13 @@ type Receipt struct {
 	ID    uuid.UUID
 	Shard int
 
-	rt   *Runtime
-	done chan struct{} // closed when the command has ended; nil when the receipt is not followed
-	end  ended
-	lost bool     // the end could not be learned
-	next *Receipt // of another Send of the same command
-	from int64    // where the feedback queue ended before a command that is not followed was sent
+	rt      *Runtime
+	payload [16]byte      // other commands may have been sent under the same id
+	done    chan struct{} // closed when the command has ended; nil when the receipt is not followed
+	end     ended
+	lost    bool     // the end could not be learned
+	next    *Receipt // of another Send of the same id
+	from    int64    // where the feedback queue ended before a command that is not followed was sent
 }
 
 // Outcome is how an accepted command ended.
@@ -244,7 +255,7 @@ func (r *Receipt) search(ctx context.Context) (Outcome, error) {
 		case found && f.Err != nil:
 			return Outcome{}, f.Err
 		case found:
-			return r.rt.outcome(ctx, r.Shard, r.ID, false)
+			return r.found(ctx)
 		case shut:
 			return Outcome{}, ErrClosed
 		}
@@ -256,17 +267,27 @@ func (r *Receipt) search(ctx context.Context) (Outcome, error) {
 	}
 }
 
+// found gives the outcome of an accepted command once views show it: the files are ahead of them by a moment, or, after a commit
+// whose outcome was unknown, until the next batch.
+func (r *Receipt) found(ctx context.Context) (Outcome, error) {
+	out, err := r.rt.outcome(ctx, r.Shard, r.ID, false)
+	if err == nil {
+		_, err = r.rt.shards[r.Shard].AtLeast(ctx, out.T)
+	}
+	return out, err
+}
+
 // look asks the marks, which know accepted and refused commands, and then what is new in the feedback queue, which knows all.
 func (r *Receipt) look(ctx context.Context) (f Feedback, found bool, err error) {
 	m, found, err := r.rt.shards[r.Shard].agg.ended(r.ID)
 	if err != nil || found {
-		if found && m.t == 0 {
-			f.Err = decodeError(m.refusal)
+		if found {
+			f.Err = r.marked(m)
 		}
 		return f, found, err
 	}
-	_, end, err := r.rt.queue.Bounds(ctx, topicFeedback, r.Shard)
-	if err != nil || r.from >= end {
+	start, end, err := r.rt.queue.Bounds(ctx, topicFeedback, r.Shard)
+	if r.from = max(r.from, start); err != nil || r.from >= end {
 		return f, false, readError(err)
 	}
 	for f, err := range r.rt.Feedback(ctx, r.Shard, r.from) {
@@ -278,6 +299,22 @@ func (r *Receipt) look(ctx context.Context) (f Feedback, found bool, err error) 
 		}
 	}
 	return f, false, nil
+}
+
+// marked is the error that a mark stands for; nil when the command was accepted.
+func (r *Receipt) marked(m mark) *Error {
+	switch {
+	case m.payload != r.payload:
+		return idConflict(r.ID)
+	case m.t == 0:
+		return decodeError(m.refusal)
+	}
+	return nil
+}
+
+func idConflict(id uuid.UUID) *Error {
+	return userError(tagIDConflict, "the id belongs to another command, with another type, key or data: "+
+		"the first one counts, and this one needs an id of its own").of(id)
 }
 
 // receipts are those that the runtime follows.
@@ -334,13 +371,32 @@ func (q *receipts) settle(list []ended) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, e := range list {
-		id := e.command()
-		for r := q.waiting[id]; r != nil; r = r.next {
+		theirs := q.take(&e)
+		e.release()
+		for r := theirs; r != nil; r = r.next {
 			r.end = e
 			close(r.done)
 		}
-		delete(q.waiting, id)
 	}
+}
+
+// take gives the receipts of a command, and stops following them.
+func (q *receipts) take(e *ended) (theirs *Receipt) {
+	id, payload, known := e.command()
+	var others *Receipt
+	for r := q.waiting[id]; r != nil; {
+		next := r.next
+		if r.payload == payload || !known {
+			r.next, theirs = theirs, r
+		} else {
+			r.next, others = others, r
+		}
+		r = next
+	}
+	if delete(q.waiting, id); others != nil {
+		q.waiting[id] = others
+	}
+	return theirs
 }
 
 // lose is for commands whose end could not be learned: those who wait look for it in the files.
@@ -348,20 +404,35 @@ func (q *receipts) lose(list []ended) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, e := range list {
-		id := e.command()
-		for r := q.waiting[id]; r != nil; r = r.next {
+		for r := q.take(&e); r != nil; r = r.next {
 			r.lost = true
 			close(r.done)
 		}
-		delete(q.waiting, id)
 	}
 }
 
-func (e *ended) command() uuid.UUID {
-	if e.err != nil {
-		return e.err.Command
+// command tells which command ended: several may have been sent under one id. The payload is not known when a task of the program's own
+// made the error.
+func (e *ended) command() (id uuid.UUID, payload [16]byte, known bool) {
+	switch {
+	case e.err != nil && e.err.origin != nil:
+		return e.err.Command, e.err.origin.payload, true
+	case e.err != nil:
+		return e.err.Command, payload, false
+	case e.commit.command != nil:
+		return e.commit.Command, e.commit.command.payload, true
 	}
-	return e.commit.Command
+	return e.commit.Command, e.commit.Payload, true
+}
+
+// release lets go of the command: it points into a transaction.
+func (e *ended) release() {
+	if e.commit != nil {
+		e.commit.command = nil
+	}
+	if e.err != nil {
+		e.err.origin = nil
+	}
 }
 
 // close ends all waiting.

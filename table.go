@@ -81,12 +81,17 @@ func (t *Table[K, V]) Get(r Reader, key K) (row V, err error) {
 		return row, err
 	}
 	defer r.end(tr)
-	var buf [64]byte
-	found, err := getRow(tr, &t.tableCore, t.encode(buf[:0], key), &row)
+	found, err := getRow(tr, &t.tableCore, t.keyOf(tr, key), &row)
 	if err == nil && !found {
 		err = ErrNotFound
 	}
 	return row, err
+}
+
+// keyOf encodes a key in the transaction's scratch: it is valid until the next call.
+func (t *Table[K, V]) keyOf(tr *txReader, key K) []byte {
+	tr.rowTx.key = t.encode(tr.rowTx.key[:0], key)
+	return tr.rowTx.key
 }
 
 // getRow reads and decodes a row.
@@ -121,8 +126,7 @@ func (t *Table[K, V]) Has(r Reader, key K) bool {
 		return false
 	}
 	defer r.end(tr)
-	var buf [64]byte
-	_, found, err := tr.get(&t.tableCore, t.encode(buf[:0], key))
+	_, found, err := tr.get(&t.tableCore, t.keyOf(tr, key))
 	return found && err == nil
 }
 
@@ -143,8 +147,7 @@ func (t *Table[K, V]) Delete(tx *Tx, key K) error {
 
 // write writes a row, or takes it away when row is nil, and brings the indexes along.
 func (t *Table[K, V]) write(tx *Tx, key K, row *V, raw []byte) error {
-	var buf [64]byte
-	k := t.encode(buf[:0], key)
+	k := t.keyOf(&tx.reader, key)
 	if len(t.indexes) > 0 {
 		if err := t.index(tx, key, k, row); err != nil {
 			return tx.failed(fmt.Errorf("cqrs: table %s: %w", t.name, err))
@@ -159,11 +162,18 @@ func (tx *Tx) put(t *tableCore, key, raw []byte, deleted bool) error {
 	if err != nil {
 		return tx.failed(err)
 	}
-	if len(key) == 0 || len(key) > maxRowKey {
-		return tx.failed(fmt.Errorf("cqrs: table %s: a key has %d bytes, and must have 1 to %d", t.name, len(key), maxRowKey))
+	if err := t.checkKey(key); err != nil {
+		return tx.failed(err)
 	}
 	if err := tx.reader.rowTx.put(id, key, raw, deleted, tx.reader.t); err != nil {
 		return tx.failed(fmt.Errorf("cqrs: table %s: %w", t.name, err))
+	}
+	return nil
+}
+
+func (t *tableCore) checkKey(key []byte) error {
+	if len(key) == 0 || len(key) > maxRowKey {
+		return fmt.Errorf("cqrs: table %s: a key has %d bytes, and must have 1 to %d", t.name, len(key), maxRowKey)
 	}
 	return nil
 }
@@ -185,7 +195,7 @@ func (t *Table[K, V]) From(key K) Range[V] { return t.span(t.encode(nil, key), n
 
 // Between is the rows with keys from from on, below to.
 func (t *Table[K, V]) Between(from, to K) Range[V] {
-	return t.span(t.encode(nil, from), t.encode(nil, to), nil)
+	return t.span(t.encode(nil, from), t.encode([]byte{}, to), nil) // nil would be no bound, and the empty text is one
 }
 
 // Prefix is the rows whose keys begin with that text. For keys that are structs, it is those whose first fields are the same as

@@ -103,6 +103,7 @@ type rowTx struct {
 
 	arena   arena
 	buffer  bytes.Buffer
+	key     []byte     // scratch
 	undo    []undoStep // what to put back, newest last
 	pending []oldRow   // history that is not written yet, in the order of t
 }
@@ -244,6 +245,16 @@ func (r *rowTx) put(table uint16, key, row []byte, deleted bool, t uint64) error
 	value := v.append(r.arena.take(2+10*v.n+len(row)), row)
 	b.note(key, value)
 	return r.set(b.bucket, key, raw, value)
+}
+
+// putFirst writes the first version of a row whose past is not known: nothing is kept of what was before t.
+func (r *rowTx) putFirst(table uint16, key, row []byte, t uint64) error {
+	v := version{n: 1}
+	v.ts[0] = t
+	value := v.append(nil, row)
+	b := r.table(table)
+	b.note(key, value)
+	return r.set(b.bucket, key, nil, value)
 }
 
 // replace keeps the old version, unless it was written at the same t, and makes v the header of the new one.

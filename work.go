@@ -22,6 +22,8 @@ type work struct {
 	err   error    // why the transaction must not be committed
 	folds Tx       // used again for each event
 
+	foldsOf, foldsIn context.Context // the context of the last folds, and the same one that can't be cancelled
+
 	keepHistory uint64 // see Config
 	keepFor     time.Duration
 }
@@ -86,12 +88,15 @@ func (w *work) rollback() {
 
 // foldCommit folds each event of a commit, and gives the errors of those that failed.
 func (w *work) foldCommit(ctx context.Context, c *Commit) (failed []*Error) {
-	ctx = context.WithoutCancel(ctx) // a fold that is told to stop would fail, and leave out what other replicas have
+	if w.foldsOf != ctx {
+		// A fold that is told to stop would fail, and leave out what other replicas have.
+		w.foldsOf, w.foldsIn = ctx, context.WithoutCancel(ctx)
+	}
 	for i := range c.Events {
 		if c.Values[i] == nil {
 			continue
 		}
-		if err := w.foldOne(ctx, c, i); err != nil {
+		if err := w.foldOne(w.foldsIn, c, i); err != nil {
 			failed = append(failed, err)
 		}
 	}

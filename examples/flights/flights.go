@@ -134,6 +134,38 @@ var (
 	Carriers = cqrs.NewTable("carriers", func(c Carrier) string { return c.Code })
 )
 
+// The indexes find flights by other values than their keys, in the order of these values. No fold mentions them: a table
+// keeps its indexes itself, and they can be read as of the past like the table.
+var (
+	ByCarrier   = cqrs.NewIndex(Flights, "carrier", func(f Flight) string { return f.Carrier })
+	ByTail      = cqrs.NewMultiIndex(Flights, "tail", tailsOf)
+	ByOriginDay = cqrs.NewIndex(Flights, "origin-day", func(f Flight) OriginDay { return OriginDay{f.Origin, dayOf(f.Departure)} })
+)
+
+// TailTime sorts the flights of an aircraft by their departure.
+type TailTime struct {
+	Tail      string
+	Departure int64
+}
+
+// OriginDay is the flights of an airport on a day, counted from 1970 on.
+type OriginDay struct {
+	Origin string
+	Day    int64
+}
+
+// tailsOf leaves flights out of which no aircraft is known.
+func tailsOf(f Flight) []TailTime {
+	if f.Tail == "" {
+		return nil
+	}
+	return []TailTime{{f.Tail, f.Departure}}
+}
+
+const dayMillis = 24 * 60 * 60 * 1000
+
+func dayOf(ms int64) int64 { return ms / dayMillis }
+
 const lateAfter = 15 // minutes
 
 // Board folds the events into the two tables.

@@ -1,9 +1,19 @@
-// Command flights takes a real stream of flight commands, a JSON object a line, and keeps a table per carrier.
+// Command flights takes a real stream of flight commands, a JSON object a line, keeps a table per carrier, and answers questions.
 //
-//	flights [-data DIR] [-expect FILE] [-batch N] FILE
+//	flights [-data DIR] [-expect FILE] [-batch N] [-asof TIME] [questions] [FILE]
 //
 // FILE may be gzipped; - is the standard input. It can be stopped at any moment, by Ctrl-C or worse: started again, it goes on where
 // it was. With -expect it compares the table at the end with a file, and exits with status 1 when they differ.
+//
+// When the folder holds flights FILE may be left out, and nothing is sent. The questions:
+//
+//	-tail N14228                    the flights of an aircraft
+//	-origin EWR -day 2013-01-05     the flights from an airport on a day
+//	-carrier UA                     the flights of a carrier, counted
+//	-history UA1545/2013-01-01/EWR  all versions of a flight
+//	-delays                         the longest chains of late departures: builds a second aggregate from the stored events
+//
+// With -asof 2013-01-10 the table, and every answer, is as of that instant.
 package main
 
 import (
@@ -29,33 +39,13 @@ func main() {
 	}
 }
 
-type options struct {
-	data, expect, file string
-	batch              int
-}
-
-func parse(args []string, errs io.Writer) (o options, err error) {
-	flags := flag.NewFlagSet("flights", flag.ContinueOnError)
-	flags.SetOutput(errs)
-	flags.StringVar(&o.data, "data", "data/flights", "the data `folder`")
-	flags.StringVar(&o.expect, "expect", "", "compare the table with this `file`")
-	flags.IntVar(&o.batch, "batch", 5000, "commands sent at a time")
-	flags.Usage = func() {
-		fmt.Fprintln(errs, "usage: flights [-data DIR] [-expect FILE] [-batch N] FILE")
-		flags.PrintDefaults()
-	}
-	if err := flags.Parse(args); err != nil {
-		return o, err
-	}
-	if flags.NArg() != 1 {
-		flags.Usage()
-		return o, errors.New("name one file, or - for the standard input")
-	}
-	o.file = flags.Arg(0)
-	if o.batch < 1 {
-		return o, errors.New("-batch must be at least 1")
-	}
-	return o, nil
+// program is one run of the command.
+type program struct {
+	options
+	rt        *cqrs.Runtime
+	bar       *bar
+	in        io.Reader
+	out, errs io.Writer
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) (err error) {
@@ -66,37 +56,105 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if err != nil {
 		return err
 	}
-	rt, err := cqrs.Open(o.data, config())
+	p := &program{options: o, bar: newBar(errs), in: in, out: out, errs: errs}
+	if p.rt, err = p.open(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		defer cancel() // nobody waits for work that is not done
+		ended <- p.rt.Run(context.Background())
+	}()
+	defer func() { err = errors.Join(err, p.rt.Close(), <-ended) }()
+	return p.work(ctx)
+}
+
+func (p *program) open() (*cqrs.Runtime, error) {
+	cfg := config()
+	if p.delays {
+		cfg = withDelays(cfg, p.bar.hear)
+	}
+	rt, err := cqrs.Open(p.data, cfg)
+	if err == nil && p.delays {
+		p.bar.begins(rt.Shard(0).Aggregate(delaysName))
+	}
+	return rt, err
+}
+
+func (p *program) work(ctx context.Context) error {
+	if p.file != "" {
+		if err := p.feed(ctx); err != nil {
+			return err
+		}
+	}
+	newest := p.rt.View()
+	if p.file == "" && newest.T() == 0 {
+		return p.noFlights()
+	}
+	view, err := p.viewOf(ctx, newest)
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- rt.Run(context.Background()) }()
-	defer func() { err = errors.Join(err, rt.Close(), <-ended) }()
-	if err := feed(ctx, rt, o, in, errs); err != nil {
+	if err := p.answer(ctx, newest, view); err != nil {
 		return err
 	}
-	if err := printTable(out, rt.View()); err != nil {
-		return err
-	}
-	if o.expect != "" {
-		return compare(out, rt.View(), o.expect)
+	if p.expect != "" {
+		return compare(p.out, view, p.expect)
 	}
 	return nil
 }
 
+// viewOf is the view that the questions are put to.
+func (p *program) viewOf(ctx context.Context, newest cqrs.View) (cqrs.View, error) {
+	if p.asOf.at == nil {
+		return newest, nil
+	}
+	v, err := p.rt.Shard(0).AsOfTime(ctx, *p.asOf.at)
+	if err == nil {
+		fmt.Fprintf(p.out, "as of %s, which is t %d of %d\n", minute(p.asOf.at.UnixMilli()), v.T(), newest.T())
+	}
+	return v, err
+}
+
+// answer prints the answers to all that was asked, or the table.
+func (p *program) answer(ctx context.Context, newest, v cqrs.View) (err error) {
+	ask := func(asked bool, answer func() error) {
+		if asked && err == nil {
+			err = answer()
+		}
+	}
+	ask(!p.asks(), func() error { return printTable(p.out, v) })
+	ask(p.carrier != "", func() error { return printCarrier(p.out, v, p.carrier) })
+	ask(p.tail != "", func() error { return printTail(p.out, v, p.tail) })
+	ask(p.origin != "", func() error { return printDay(p.out, v, p.origin, *p.day.at) })
+	ask(p.history != "", func() error { return printHistory(ctx, p.out, p.rt.Shard(0), v, p.history) })
+	ask(p.delays, func() error { return p.chains(ctx, newest, v) })
+	return err
+}
+
+// chains waits until the second aggregate has come to where the first one is. It, too, can be read as of any t.
+func (p *program) chains(ctx context.Context, newest, v cqrs.View) error {
+	side := p.rt.Shard(0).Aggregate(delaysName)
+	if err := p.bar.wait(ctx, delaysName, side, newest.T()); err != nil {
+		return err
+	}
+	return printChains(p.out, side.AsOf(v.T()))
+}
+
 // feed sends what the file holds beyond the place that an earlier run reached.
-func feed(ctx context.Context, rt *cqrs.Runtime, o options, in io.Reader, errs io.Writer) error {
-	stream, err := openStream(o.file, in)
+func (p *program) feed(ctx context.Context) error {
+	stream, err := openStream(p.file, p.in)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	place := openPlace(filepath.Join(o.data, "place.json"), o.file)
+	place := openPlace(filepath.Join(p.data, "place.json"), p.file)
 	if err := stream.skip(place.Lines); err != nil {
 		return err
 	}
-	p := newProgress(errs, place.Lines)
-	defer p.end()
-	return send(ctx, rt, stream, place, p, o.batch)
+	sent := newProgress(p.errs, place.Lines)
+	defer sent.end()
+	return send(ctx, p.rt, stream, place, sent, p.batch)
 }

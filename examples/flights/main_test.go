@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(withFilled(m))
 }
 
 // expected counts the slice by itself, without the library.
@@ -170,7 +170,14 @@ func TestKilledAtRandom(t *testing.T) {
 }
 
 func command(dir string, args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], append(append([]string{"-data", dir, "-batch", "50"}, args...), slice)...)
+	return process(append(append([]string{"-data", dir, "-batch", "50"}, args...), slice)...)
+}
+
+func delaysCommand(dir string) *exec.Cmd { return process("-data", dir, "-delays") }
+
+// process is the command in a process of its own.
+func process(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asCommand+"=1")
 	return cmd
 }

@@ -105,11 +105,7 @@ func (s *story) send(c cqrs.Command, options ...cqrs.SendOption) (out cqrs.Outco
 
 func (s *story) bob(v cqrs.View) (user User) {
 	if s.err == nil {
-		n, err := Names.Get(v, "Bob")
-		if err == nil {
-			user, err = Users.Get(v, n.ID)
-		}
-		s.err = err
+		user, s.err = Names.Get(v, "Bob")
 	}
 	return user
 }

@@ -108,25 +108,17 @@ type User struct {
 	ViewCount int
 }
 
-type name struct {
-	Name string
-	ID   uuid.UUID
-}
-
 var (
 	Users = cqrs.NewTable("users", func(u User) uuid.UUID { return u.ID })
-	Names = cqrs.NewTable("names", func(n name) string { return n.Name })
+	Names = cqrs.NewUniqueIndex(Users, "name", func(u User) []string { return []string{u.Name} })
 )
 
-// UserView folds the events into the tables.
+// UserView folds the events into the table. The index of the names comes along by itself.
 type UserView struct{}
 
 func (UserView) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) error {
 	switch e := e.(type) {
 	case Registered:
-		if err := Names.Put(tx, name{e.Name, e.ID}); err != nil {
-			return err
-		}
 		return Users.Put(tx, User{ID: e.ID, Name: e.Name, Age: e.Age, Email: e.Email, Status: "active"})
 	case EmailUpdated:
 		return change(tx, e.ID, func(u *User) { u.Email = e.Email })
@@ -153,6 +145,6 @@ func config() cqrs.Config {
 		Events: []cqrs.Event{Registered{}, RegisterFailed{}, EmailUpdated{}, EmailUpdateFailed{}, Disabled{},
 			DisableFailed{}, PageViewed{}},
 		Aggregator: UserView{},
-		Tables:     []cqrs.AnyTable{Users, Names},
+		Tables:     []cqrs.AnyTable{Users},
 	}
 }

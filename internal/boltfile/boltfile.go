@@ -11,7 +11,9 @@ package boltfile
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,6 +33,8 @@ var (
 	ErrFormat = errors.New("the file has another format")
 	// ErrClosed says that the file was closed.
 	ErrClosed = errors.New("the file is closed")
+	// ErrFull says that there was no room for a write. Nothing of it took place.
+	ErrFull = errors.New("the disk is full, or the file has come to a limit: make room, and work goes on by itself")
 	// ErrUnknown says that a transaction's outcome could not be read back.
 	ErrUnknown = errors.New("it is not known whether the write reached the disk")
 )
@@ -122,6 +126,16 @@ func explain(err error) error {
 		return ErrLocked
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
+// explainWrite says so when there was no room. bbolt gives the reason why a file can't grow as text only.
+func explainWrite(err error) error {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, full) || strings.HasSuffix(err.Error(), ": "+full.Error()) {
+			return fmt.Errorf("%w (%w)", ErrFull, err)
+		}
 	}
 	return err
 }

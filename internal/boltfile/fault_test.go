@@ -199,6 +199,29 @@ func TestCommitLockedByAnotherProcessInBetween(t *testing.T) {
 	}
 }
 
+// A file that could not be opened again is opened by whoever uses it next, a reader of its own transaction as well.
+func TestReadOpensAgain(t *testing.T) {
+	f := open(t)
+	aside := f.Path() + ".aside"
+	f.commit = func(tx *bbolt.Tx) error {
+		f.commit = (*bbolt.Tx).Commit
+		return errors.Join(failing["took place"](tx), os.Rename(f.Path(), aside))
+	}
+	if err := update(f, "k"); !errors.Is(err, ErrUnknown) {
+		t.Errorf("want ErrUnknown: %v", err)
+	}
+	if _, err := f.Read(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("want the reason: %v", err)
+	}
+	must(t, os.Rename(aside, f.Path()))
+	tx, err := f.Read()
+	must(t, err)
+	defer tx.Close()
+	if !hasKey(tx.Tx, "k") {
+		t.Error("k is not there")
+	}
+}
+
 // model remembers what the calls of a run were told.
 type model struct {
 	mu      sync.Mutex

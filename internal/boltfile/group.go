@@ -2,8 +2,10 @@ package boltfile
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -41,15 +43,31 @@ type Together interface {
 // when it returns an error, which then is the error of this call alone.
 //
 // When ctx ends before a transaction has taken the call, it never will, and the error is ctx's. A call that was
-// taken is waited for.
+// taken is waited for a little while longer; when the transaction still has not ended then, the error is ErrUnknown and ctx's.
 func (f *File) Update(ctx context.Context, fn func(*bbolt.Tx) error) error {
-	return f.wait(&call{ctx: ctx, fn: fn, done: make(chan error, 1)})
+	return f.wait(newCall(ctx, fn, nil, nil))
+}
+
+// spare holds calls that have been told their outcome: they are used again.
+var spare = sync.Pool{New: func() any { return &call{done: make(chan error, 1)} }}
+
+func newCall(ctx context.Context, fn func(*bbolt.Tx) error, with Together, item any) *call {
+	c := spare.Get().(*call)
+	c.ctx, c.fn, c.with, c.item = ctx, fn, with, item
+	return c
+}
+
+// told gives the call back: nobody else holds it any more.
+func (c *call) told(err error) error {
+	c.ctx, c.fn, c.with, c.item = nil, nil, nil, nil
+	spare.Put(c)
+	return err
 }
 
 // UpdateTogether is Update for calls that are cheaper when they are written at once: what waits with the same Together is given to
 // one Run.
 func (f *File) UpdateTogether(ctx context.Context, with Together, item any) error {
-	return f.wait(&call{ctx: ctx, with: with, item: item, done: make(chan error, 1)})
+	return f.wait(newCall(ctx, nil, with, item))
 }
 
 func (f *File) wait(c *call) error {
@@ -62,13 +80,28 @@ func (f *File) wait(c *call) error {
 	}
 	select {
 	case err := <-c.done:
-		return err
+		return c.told(err)
 	case <-ctx.Done():
 	}
 	if f.group.withdraw(c) {
 		return ctx.Err()
 	}
-	return <-c.done
+	return c.outcomeSoon(f.path)
+}
+
+// settling is longer than a transaction takes in which nobody's code waits for something.
+const settling = 250 * time.Millisecond
+
+// outcomeSoon waits for a call that a transaction has taken, and whose context has ended.
+func (c *call) outcomeSoon(path string) error {
+	timer := time.NewTimer(settling)
+	defer timer.Stop()
+	select {
+	case err := <-c.done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("write %s: %w: the transaction has not ended yet: %w", path, ErrUnknown, c.ctx.Err())
+	}
 }
 
 // join adds a call, and sees to it that somebody commits.

@@ -11,6 +11,13 @@ type ReadTx struct {
 // Read starts a read transaction. A goroutine must not start a second one before it has closed the first.
 func (f *File) Read() (ReadTx, error) {
 	f.swap.RLock()
+	if f.db == nil && !f.closed {
+		f.swap.RUnlock()
+		if err := f.openAgain(); err != nil {
+			return ReadTx{}, err
+		}
+		f.swap.RLock()
+	}
 	if f.closed || f.db == nil {
 		f.swap.RUnlock()
 		return ReadTx{}, ErrClosed

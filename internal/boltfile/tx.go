@@ -73,7 +73,14 @@ func (t *Tx) commit() error {
 	}
 	_ = t.Tx.Rollback() // after some errors bbolt leaves the transaction open
 	defer t.file.reopened.call()
-	return t.file.readBack(t, err)
+	return t.file.readBack(t, explainWrite(err))
+}
+
+// CommitBy has fn called in place of bbolt's commit from now on, so that tests of those who share the file can make commits fail.
+func (f *File) CommitBy(fn func(*bbolt.Tx) error) {
+	f.writer.Lock()
+	defer f.writer.Unlock()
+	f.commit = fn
 }
 
 // Rollback undoes the transaction. The calls it took along go into the next one. After Commit it does nothing but

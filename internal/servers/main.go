@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -100,6 +101,9 @@ func command(ctx context.Context, args, env []string) (int, error) {
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
+	cmd.SysProcAttr = java.EndWithParent()
+	runtime.LockOSThread() // the thread stays, and with it the command
+	defer runtime.UnlockOSThread()
 	err := cmd.Run()
 	if cmd.ProcessState == nil {
 		return 127, err

@@ -19,7 +19,7 @@ func (q *Queue) Append(ctx context.Context, topic string, shard int, msgs []queu
 	if err := q.checkSizes(p, msgs); err != nil || len(msgs) == 0 {
 		return err
 	}
-	a := &appending{encoded: encodeAll(msgs)} // here, and not while others wait for the transaction
+	a := newAppending(msgs) // here, and not while others wait for the transaction
 	err := q.files[p.shard].UpdateTogether(ctx, q.appender(p), a)
 	if err == nil {
 		number(msgs, a.first)
@@ -37,6 +37,16 @@ type appender struct {
 type appending struct {
 	encoded [][]byte
 	first   int64
+	one     [1][]byte // room for encoded, which is mostly one message
+}
+
+func newAppending(msgs []queue.Message) *appending {
+	if len(msgs) > 1 {
+		return &appending{encoded: encodeAll(msgs)}
+	}
+	a := &appending{one: [1][]byte{encode(&msgs[0])}}
+	a.encoded = a.one[:]
+	return a
 }
 
 func (q *Queue) appender(p partition) *appender {
@@ -136,12 +146,13 @@ func (q *Queue) Committed(ctx context.Context, topic string, shard int) (next in
 }
 
 // Trim implements queue.Trimmer.
-func (q *Queue) Trim(ctx context.Context, topic string, shard int, before int64, max int) (dropped int, err error) {
+func (q *Queue) Trim(ctx context.Context, topic string, shard int, before int64, max int) (int, error) {
 	p := partition{topic, shard}
 	if err := q.ready(ctx, p); err != nil {
 		return 0, err
 	}
-	err = q.update(ctx, "trim", p, func(tx *bbolt.Tx) (err error) {
+	var dropped int // no named result: after ErrUnknown the transaction may still write it
+	err := q.update(ctx, "trim", p, func(tx *bbolt.Tx) (err error) {
 		dropped, err = trimTx(tx, p, before, max)
 		return err
 	})

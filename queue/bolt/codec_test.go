@@ -33,6 +33,19 @@ func TestCodecRoundTrip(t *testing.T) {
 	}
 }
 
+// A caller may append to a part of a message that it has read.
+func TestDecodedPartsAreSeparate(t *testing.T) {
+	want := queue.Message{Headers: []queue.Header{{Key: "h", Value: []byte("header")}}, Key: []byte("key"), Value: []byte("value")}
+	m, err := decode(encode(&want))
+	must(t, err)
+	for _, part := range [][]byte{m.Headers[0].Value, m.Key, m.Value} {
+		_ = append(part, "overwritten?"...)
+	}
+	if !reflect.DeepEqual(m, want) {
+		t.Errorf("%+v", m)
+	}
+}
+
 // The format is on disks: bytes written once must be read for ever.
 func TestCodecFormat(t *testing.T) {
 	m := queue.Message{Time: 300, Key: []byte("k"), Value: nil, Headers: []queue.Header{{Key: "h", Value: []byte("v")}}}

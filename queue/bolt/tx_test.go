@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -259,5 +260,33 @@ func TestReadThatWaitsHoldsNoTransaction(t *testing.T) {
 	must(t, q.Close())
 	if err := soon(t, "the read", done); !errors.Is(err, queue.ErrClosed) {
 		t.Errorf("want ErrClosed: %v", err)
+	}
+}
+
+// A Trim that gives up, because another call of the same transaction is slow, shares nothing with what still runs (the race
+// detector tells).
+func TestTrimGivenUpWhileItsTransactionGoesOn(t *testing.T) {
+	q := On(openFor(t, "a.db"))
+	appendTo(t, q, "a", "0", "1", "2")
+	woken, slow, done := make(chan struct{}, 8), make(chan error, 1), make(chan error, 1)
+	defer q.File(0).Host(func() { woken <- struct{}{} })()
+	go func() {
+		slow <- q.File(0).Update(context.Background(), func(*bbolt.Tx) error { <-time.After(600 * time.Millisecond); return nil })
+	}()
+	soon(t, "the wake-up", woken)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { _, err := q.Trim(ctx, "a", 0, 2, 10); done <- err }()
+	soon(t, "the wake-up", woken)
+	tx := begin(t, q.File(0))
+	time.AfterFunc(50*time.Millisecond, cancel)
+	tx.TakeWaiting()
+	must(t, tx.Commit())
+	must(t, soon(t, "the slow call", slow))
+	if err := soon(t, "Trim", done); err != nil && !errors.Is(err, queue.ErrUnknown) { // it may as well wait for the outcome
+		t.Errorf("want ErrUnknown: %v", err)
+	}
+	if got := stored(t, q, "a"); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("%q", got)
 	}
 }

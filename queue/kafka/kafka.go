@@ -11,6 +11,9 @@
 //
 // Reading takes no part in a consumer group: it goes from the offset that is asked for, and never skips what is gone. A
 // consumer group, with eager rebalancing, only says who works a shard (Own), and keeps the positions that Commit notes.
+//
+// Other programs may write with transactions. What they abort is not given. The marks of transactions take offsets, so these
+// have gaps then, and the last offset below the end may be a mark: a Read from there waits for the message behind it.
 package kafka
 
 import (

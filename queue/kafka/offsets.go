@@ -86,12 +86,18 @@ func (q *Queue) Committed(ctx context.Context, topic string, shard int) (int64, 
 		return 0, err
 	}
 	next, err := retry(ctx, q, func() (int64, error) { return q.committed(p) })
-	return max(next, 0), q.explain("read the committed position in", p, err) // -1: there is none
+	return max(next, 0), q.explain("read the committed position in", p, err)
 }
+
+// none is the position of a group that has none.
+const none = -1
 
 func (q *Queue) committed(p partition) (int64, error) {
 	name := q.prefix + p.topic
 	answer, err := q.admin.ListConsumerGroupOffsets(q.group, map[string][]int32{name: {int32(p.shard)}})
+	if errors.Is(err, sarama.ErrGroupIDNotFound) {
+		return none, nil
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -102,10 +108,13 @@ func (q *Queue) committed(p partition) (int64, error) {
 	if block == nil {
 		return 0, sarama.ErrIncompleteResponse
 	}
-	if block.Err != sarama.ErrNoError {
-		return 0, q.moved(block.Err)
+	switch block.Err {
+	case sarama.ErrNoError:
+		return block.Offset, nil
+	case sarama.ErrGroupIDNotFound:
+		return none, nil
 	}
-	return block.Offset, nil
+	return 0, q.moved(block.Err)
 }
 
 // retry asks until there is an answer or trying again does not help, and gives up with ctx, with Close and after a while.

@@ -63,32 +63,16 @@ type ownership struct {
 
 // run takes part in the group until ctx ends, or it fails for good.
 func (o *ownership) run(ctx context.Context) error {
-	for wait := newBackoff(); ; {
-		joined, err := o.take(ctx)
-		if ctx.Err() != nil || isFinal(err) {
-			return err
-		}
-		if joined {
-			wait = newBackoff()
-		}
-		if err != nil {
-			o.queue.onError(fmt.Errorf("queue: group %q, topic %q: %w", o.queue.group, o.topic, err))
-			if wait.next(ctx) != nil {
-				return nil
-			}
-		}
-	}
-}
-
-// take takes part in the group over one connection.
-func (o *ownership) take(ctx context.Context) (joined bool, err error) {
 	life, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	o.leave = sync.OnceFunc(func() { time.AfterFunc(leaveWithin, cut) })
 	defer context.AfterFunc(ctx, o.leaveUnlessWorking)()
-	o.group, err = sarama.NewConsumerGroup(o.queue.brokers, o.queue.group, groupConfig(newNetwork(life, o.queue.config)))
-	if err != nil {
-		return false, err
+	err := o.persist(ctx, func() (err error) {
+		o.group, err = sarama.NewConsumerGroup(o.queue.brokers, o.queue.group, groupConfig(newNetwork(life, o.queue.config)))
+		return err
+	})
+	if err != nil || o.group == nil {
+		return err
 	}
 	heard := make(chan struct{})
 	go func() {
@@ -98,13 +82,32 @@ func (o *ownership) take(ctx context.Context) (joined bool, err error) {
 		}
 	}()
 	for ctx.Err() == nil && err == nil {
-		err = o.group.Consume(ctx, []string{o.topic}, o)
-		joined = joined || err == nil
+		err = o.persist(ctx, func() error { return o.group.Consume(ctx, []string{o.topic}, o) })
 	}
 	o.leave()
-	err = errors.Join(err, o.group.Close())
+	if closing := o.group.Close(); closing != nil {
+		o.queue.onError(closing) // the group finds out by itself
+	}
 	<-heard
-	return joined, err
+	return err
+}
+
+// persist calls f again until it succeeds or ctx ends, unless it fails for good. The group's member stays the same over
+// a lost connection, so that the others need not wait until it is given up.
+func (o *ownership) persist(ctx context.Context, f func() error) error {
+	for wait := newBackoff(); ; {
+		err := f()
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		if isFinal(err) {
+			return err
+		}
+		o.queue.onError(fmt.Errorf("queue: group %q, topic %q: %w", o.queue.group, o.topic, err))
+		if wait.next(ctx) != nil {
+			return nil
+		}
+	}
 }
 
 // leaveUnlessWorking begins to leave the group. While there is work, that has to wait until the work has returned.

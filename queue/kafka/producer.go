@@ -27,7 +27,7 @@ func (d *producer) send(b batch) (first int64, err error) {
 	ctx, cancel := d.writer.queue.within(context.Background())
 	defer cancel()
 	codec := d.writer.queue.config.Producer.Compression
-	lost := false // whether an attempt before may have added it
+	var lost, silent bool // whether an attempt before may have added it, and whether one got no answer
 	for wait := newBackoff(); ; {
 		first, fate := d.attempt(ctx, b, codec)
 		switch fate.verdict {
@@ -44,12 +44,14 @@ func (d *producer) send(b batch) (first int64, err error) {
 		case refused:
 			return 0, d.giveUp(lost, fate.err)
 		case forgotten:
-			if lost {
+			if silent { // it may yet arrive
 				return 0, d.giveUp(lost, fate.err)
 			}
-			d.id = nil
+			d.id, lost = nil, false // the broker would know what an attempt before has added
 		case unclear:
 			lost = true
+		case unanswered:
+			lost, silent = true, true
 		}
 		if stopped := wait.next(ctx); stopped != nil {
 			return 0, d.giveUp(lost, fmt.Errorf("%w (%w)", stopped, fate.err))
@@ -84,7 +86,7 @@ func (d *producer) attempt(ctx context.Context, b batch, codec sarama.Compressio
 	w := d.writer
 	block := answer.GetBlock(w.queue.prefix+w.topic, int32(w.shard))
 	if block == nil {
-		return 0, fate{unclear, sarama.ErrIncompleteResponse}
+		return 0, fate{unanswered, sarama.ErrIncompleteResponse}
 	}
 	f := fateOf(block.Err)
 	if f.verdict == unclear || f.verdict == again {
@@ -157,12 +159,13 @@ func produceVersion(c *sarama.Config) int16 {
 type verdict int
 
 const (
-	added     verdict = iota
-	again             // it was not added, and may be when it is sent again
-	unclear           // it may have been added; sending it again will tell
-	forgotten         // it was not added, because the broker does not know the numbering any more
-	tooLarge          // it was not added
-	refused           // it was not added, and will not be
+	added      verdict = iota
+	again              // it was not added, and may be when it is sent again
+	unclear            // it may have been added; sending it again will tell
+	unanswered         // the same, and it may yet be added
+	forgotten          // it was not added, because the broker does not know the numbering any more
+	tooLarge           // it was not added
+	refused            // it was not added, and will not be
 )
 
 type fate struct {
@@ -184,7 +187,7 @@ func fateOfSending(err error) fate {
 	if errors.As(err, &encoding) || errors.Is(err, sarama.ErrUnsupportedVersion) {
 		return fate{refused, err} // the client did not send it
 	}
-	return fate{unclear, err}
+	return fate{unanswered, err}
 }
 
 // fateOf is that of a batch with an answer. What is not listed may come after the broker has written it: also that it does

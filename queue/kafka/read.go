@@ -100,7 +100,8 @@ func (q *Queue) keep(c *cursor) (extra *cursor) {
 	}
 	idle := append(q.idle[c.partition], c)
 	if len(idle) > mostIdle {
-		extra, idle = idle[0], slices.Delete(idle, 0, 1)
+		extra = idle[0]
+		idle = slices.Delete(idle, 0, 1)
 	}
 	q.idle[c.partition] = idle
 	return extra

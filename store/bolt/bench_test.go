@@ -25,6 +25,7 @@ type filler struct {
 	s       *Store
 	t       uint64
 	sampled []store.Record
+	command func() uuid.UUID
 }
 
 func newFiller(tb testing.TB) *filler {
@@ -33,21 +34,22 @@ func newFiller(tb testing.TB) *filler {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { f.Close() })
-	return &filler{tb: tb, f: f, s: On(f)}
+	return &filler{tb: tb, f: f, s: On(f), command: newV7}
 }
+
+func newV7() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
 func (b *filler) batch(n int) []store.Record {
 	rs := make([]store.Record, n)
 	for i := range rs {
 		b.t++
-		rs[i] = viewed(b.t)
+		rs[i] = viewed(b.t, b.command())
 	}
 	b.sampled = append(b.sampled, rs[rand.IntN(n)])
 	return rs
 }
 
-func viewed(t uint64) store.Record {
-	command := uuid.Must(uuid.NewV7())
+func viewed(t uint64, command uuid.UUID) store.Record {
 	data := make([]byte, 160)
 	for i := range data {
 		data[i] = byte('a' + rand.IntN(26))
@@ -83,24 +85,31 @@ func (b *filler) fill(n int) {
 
 // BenchmarkPutTx puts batches of 1,000, at the start of a file and with many records behind them.
 func BenchmarkPutTx(b *testing.B) {
-	for _, n := range []int{0, *behind} {
-		fl := newFiller(b)
-		fl.fill(n)
-		for _, known := range []bool{true, false} {
-			b.Run(fmt.Sprintf("behind=%d/known=%v", n, known), func(b *testing.B) {
-				size, count := fl.f.Size(), 0
-				b.ReportAllocs()
-				for b.Loop() {
-					b.StopTimer()
-					rs := fl.batch(batchSize)
-					b.StartTimer()
-					fl.put(rs, known)
-					count += batchSize
-				}
-				b.ReportMetric(float64(count)/b.Elapsed().Seconds(), "events/s")
-				b.ReportMetric(float64(fl.f.Size()-size)/float64(count), "B/event")
-			})
+	for name, command := range map[string]func() uuid.UUID{"v4": uuid.New, "v7": newV7} {
+		for _, n := range []int{0, *behind} {
+			fl := newFiller(b)
+			fl.command = command
+			fl.fill(n)
+			for _, known := range []bool{true, false} {
+				b.Run(fmt.Sprintf("ids=%s/behind=%d/known=%v", name, n, known), fl.benchmark(known))
+			}
 		}
+	}
+}
+
+func (fl *filler) benchmark(known bool) func(*testing.B) {
+	return func(b *testing.B) {
+		size, count := fl.f.Size(), 0
+		b.ReportAllocs()
+		for b.Loop() {
+			b.StopTimer()
+			rs := fl.batch(batchSize)
+			b.StartTimer()
+			fl.put(rs, known)
+			count += batchSize
+		}
+		b.ReportMetric(float64(count)/b.Elapsed().Seconds(), "events/s")
+		b.ReportMetric(float64(fl.f.Size()-size)/float64(count), "B/event")
 	}
 }
 

@@ -7,7 +7,8 @@
 // A record is written once, under its shard and t. Three indexes point to it: by command id, by event type and time, and by
 // event id. All four change in one transaction. Queries never lag behind Put.
 //
-// Command ids of version 7 are cheap, because they arrive nearly in order. Other ids work and make large files slower.
+// What is put together is kept together: a batch costs much less than its records one by one. Command ids of any version cost
+// the same where the caller knows that they are new. To find out whether they are is cheapest for version 7, whose ids grow.
 // Reading never holds a transaction while the reader's own code runs; so an iteration over a store that
 // is being written sees some of what arrives on the way.
 package bolt
@@ -24,6 +25,7 @@ import (
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Kind is what a file that Open makes says it is.
@@ -31,10 +33,11 @@ const Kind = "cqrs-store"
 
 // Store is a store.Store in bbolt files.
 type Store struct {
-	shards []*boltfile.File // by shard; nil when own holds all of them
-	files  []*boltfile.File // each file once
-	own    *boltfile.File   // closed with the store
-	closed atomic.Bool
+	shards  []*boltfile.File // by shard; nil when own holds all of them
+	files   []*boltfile.File // each file once
+	writers []*writer        // by place in files: PutTx's
+	own     *boltfile.File   // closed with the store
+	closed  atomic.Bool
 }
 
 var _ store.Store = (*Store)(nil)
@@ -45,7 +48,7 @@ func On(files ...*boltfile.File) *Store {
 	s := &Store{shards: slices.Clone(files)}
 	for _, f := range files {
 		if !slices.Contains(s.files, f) {
-			s.files = append(s.files, f)
+			s.addFile(f)
 		}
 	}
 	return s
@@ -57,7 +60,14 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return &Store{files: []*boltfile.File{f}, own: f}, nil
+	s := &Store{own: f}
+	s.addFile(f)
+	return s, nil
+}
+
+func (s *Store) addFile(f *boltfile.File) {
+	s.files = append(s.files, f)
+	s.writers = append(s.writers, newWriter())
 }
 
 // Limit is 0: a payload may be as large as memory allows.
@@ -76,7 +86,8 @@ func (s *Store) Put(ctx context.Context, records []store.Record) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	b, err := s.prepare(records, false)
+	var mem arena
+	b, err := s.prepare(make(batch, 0, len(records)), &mem, records, false)
 	if err != nil {
 		return err
 	}
@@ -95,8 +106,10 @@ func putFile(ctx context.Context, f *boltfile.File, b batch) (refused, err error
 	if len(b) == 0 {
 		return nil, nil
 	}
+	w := newWriter() // others put at the same time, until it is their turn
 	err = f.Update(ctx, func(tx *bbolt.Tx) (err error) {
-		refused, err = b.write(tx)
+		defer w.release()
+		refused, err = w.write(tx, b)
 		return err
 	})
 	if err != nil {
@@ -117,30 +130,58 @@ func (s *Store) PutTx(tx *bbolt.Tx, records []store.Record, known bool) error {
 	if s.closed.Load() {
 		return store.ErrClosed
 	}
-	b, err := s.prepare(records, known)
+	w, err := s.writer(tx)
 	if err != nil {
 		return err
 	}
-	if err := s.checkFile(tx, b); err != nil {
+	defer w.release()
+	w.batch, err = s.prepare(w.batch[:0], &w.mem, records, known)
+	if err != nil {
 		return err
 	}
-	refused, err := b.write(tx)
+	if err := s.checkFile(tx, w.batch); err != nil {
+		return err
+	}
+	refused, err := w.write(tx, w.batch)
 	if err != nil {
 		return fmt.Errorf("store: put into %s: %w", tx.DB().Path(), err)
 	}
 	return refused
 }
 
+// writer is that of the file which tx writes.
+func (s *Store) writer(tx *bbolt.Tx) (*writer, error) {
+	path := tx.DB().Path()
+	if !tx.Writable() {
+		return nil, fmt.Errorf("store: put into %s: %w", path, berrors.ErrTxNotWritable)
+	}
+	i := slices.IndexFunc(s.files, func(f *boltfile.File) bool { return f.Path() == path })
+	if i < 0 {
+		return nil, fmt.Errorf("store: put into %s: the store was not made on this file", path)
+	}
+	s.writers[i].begin(tx)
+	return s.writers[i], nil
+}
+
+func (s *Store) checkFile(tx *bbolt.Tx, b batch) error {
+	for i := range b {
+		if f, err := s.file(b[i].Shard); err != nil || f.Path() != tx.DB().Path() {
+			return fmt.Errorf("store: command %s belongs to shard %d, which is not in %s", b[i].Command, b[i].Shard, tx.DB().Path())
+		}
+	}
+	return nil
+}
+
 // LastTx is Last inside a transaction on the file that holds the shard.
-func (s *Store) LastTx(tx *bbolt.Tx, shard int) uint64 {
+func (s *Store) LastTx(tx *bbolt.Tx, shard int) (uint64, error) {
 	return lastIn(tx, shard)
 }
 
 // Last is the greatest t of a shard, or 0.
 func (s *Store) Last(ctx context.Context, shard int) (t uint64, err error) {
 	err = s.view(ctx, shard, func(tx *bbolt.Tx) error {
-		t = lastIn(tx, shard)
-		return nil
+		t, err = lastIn(tx, shard)
+		return err
 	})
 	return t, err
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/bits"
 	"sort"
-
-	"github.com/google/uuid"
 )
 
 // location says where a commit is in the log.
@@ -16,34 +14,44 @@ type location struct {
 	t     uint64
 }
 
-// entry says where the commit is whose event has an id that begins with prefix.
+// entry says where the commit is whose id, or whose event's id, has that prefix.
 type entry struct {
 	prefix uint64
 	location
 }
 
 func (e entry) compare(o entry) int {
-	return cmp.Or(cmp.Compare(e.prefix, o.prefix), cmp.Compare(e.shard, o.shard), cmp.Compare(e.t, o.t))
+	if e.prefix != o.prefix {
+		return cmp.Compare(e.prefix, o.prefix)
+	}
+	return cmp.Or(cmp.Compare(e.shard, o.shard), cmp.Compare(e.t, o.t))
 }
-
-func prefixOf(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:]) }
 
 // A chunk is a piece of a sorted run of entries: one byte each for how many bytes a shard and a t take in it, and then the
 // entries: prefix (8 bytes), shard, t.
 const chunkHead = 2
 
-// appendChunk adds the bytes of sorted entries to dst.
-func appendChunk(dst []byte, entries []entry) []byte {
+// shape is how many bytes a shard and a t take.
+type shape struct{ wide, long int }
+
+// shapeOf is one that suits all entries.
+func shapeOf(entries []entry) shape {
 	var shards, ts uint64
-	for _, e := range entries {
-		shards, ts = shards|uint64(e.shard), ts|e.t
+	for i := range entries {
+		shards, ts = shards|uint64(entries[i].shard), ts|entries[i].t
 	}
-	wide, long := width(shards), width(ts)
-	dst = append(dst, byte(wide), byte(long))
-	for _, e := range entries {
-		dst = binary.BigEndian.AppendUint64(dst, e.prefix)
-		dst = appendWide(dst, uint64(e.shard), wide)
-		dst = appendWide(dst, e.t, long)
+	return shape{width(shards), width(ts)}
+}
+
+func (s shape) size() int { return 8 + s.wide + s.long }
+
+// append adds the chunk of sorted entries to dst.
+func (s shape) append(dst []byte, entries []entry) []byte {
+	dst = append(dst, byte(s.wide), byte(s.long))
+	for i := range entries {
+		dst = binary.BigEndian.AppendUint64(dst, entries[i].prefix)
+		dst = appendWide(dst, uint64(entries[i].shard), s.wide)
+		dst = appendWide(dst, entries[i].t, s.long)
 	}
 	return dst
 }
@@ -59,22 +67,20 @@ func appendWide(dst []byte, v uint64, n int) []byte {
 
 // chunk reads entries in place.
 type chunk struct {
-	data       []byte // behind the head
-	wide, long int
+	data []byte // behind the head
+	shape
 }
 
 func openChunk(data []byte) (chunk, error) {
 	if len(data) < chunkHead || data[0] > 4 || data[1] > 8 {
-		return chunk{}, fmt.Errorf("a chunk of the index by event id has a bad head: %w", errDamaged)
+		return chunk{}, fmt.Errorf("a chunk of an index by id has a bad head: %w", errDamaged)
 	}
-	c := chunk{data: data[chunkHead:], wide: int(data[0]), long: int(data[1])}
+	c := chunk{data: data[chunkHead:], shape: shape{wide: int(data[0]), long: int(data[1])}}
 	if len(c.data)%c.size() != 0 {
-		return chunk{}, fmt.Errorf("a chunk of the index by event id is cut off: %w", errDamaged)
+		return chunk{}, fmt.Errorf("a chunk of an index by id is cut off: %w", errDamaged)
 	}
 	return c, nil
 }
-
-func (c chunk) size() int { return 8 + c.wide + c.long }
 
 func (c chunk) len() int { return len(c.data) / c.size() }
 
@@ -94,11 +100,11 @@ func number(data []byte) (v uint64) {
 
 func (c chunk) entry(i int) entry { return entry{prefix: c.prefix(i), location: c.location(i)} }
 
-// find adds the locations that stand under prefix to dst.
-func (c chunk) find(dst []location, prefix uint64) []location {
+// find adds the locations that stand under the id's prefix to hits.
+func (c chunk) find(hits []hit, id wanted) []hit {
 	n := c.len()
-	for i := sort.Search(n, func(i int) bool { return c.prefix(i) >= prefix }); i < n && c.prefix(i) == prefix; i++ {
-		dst = append(dst, c.location(i))
+	for i := sort.Search(n, func(i int) bool { return c.prefix(i) >= id.prefix }); i < n && c.prefix(i) == id.prefix; i++ {
+		hits = append(hits, hit{id.i, c.location(i)})
 	}
-	return dst
+	return hits
 }

@@ -1,9 +1,9 @@
 package bolt
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"go.etcd.io/bbolt"
 )
@@ -12,104 +12,102 @@ import (
 type move struct {
 	target  uint64
 	entries []entry
-	ended   []uint64 // sources that are empty now
-	readers []*reader
+	readers []reader
 }
 
-// readMove takes the first entries of the sources, n and those with the prefix of the last of them. It writes nothing.
-func readMove(chunks *bbolt.Bucket, target uint64, sources []uint64, n int) (move, error) {
-	m := move{target: target, entries: make([]entry, 0, n)}
-	for _, number := range sources {
-		m.readers = append(m.readers, newReader(chunks, number))
+// read takes the first entries of the sources, n and those with the prefix of the last of them. It writes nothing.
+func (m *move) read(chunks *bbolt.Bucket, target uint64, sources []uint64, n int) error {
+	m.target, m.entries = target, slices.Grow(m.entries[:0], n)
+	m.readers = slices.Grow(m.readers[:0], len(sources))[:len(sources)]
+	for i, number := range sources {
+		m.readers[i].open(chunks, number)
 	}
 	for {
 		r := m.first()
-		if r == nil || len(m.entries) >= n && r.rest[0].prefix != m.entries[len(m.entries)-1].prefix {
-			return m, m.end()
+		if r == nil || len(m.entries) >= n && r.prefix != m.entries[len(m.entries)-1].prefix {
+			return m.failed()
 		}
 		m.entries = append(m.entries, r.pop())
 	}
 }
 
-// first is the reader with the smallest entry.
+// first is the reader with the smallest entry, or nil when there are none left.
 func (m *move) first() (first *reader) {
-	for _, r := range m.readers {
-		if len(r.rest) > 0 && (first == nil || r.rest[0].prefix < first.rest[0].prefix) {
+	for i := range m.readers {
+		if r := &m.readers[i]; !r.done && (first == nil || r.prefix < first.prefix) {
 			first = r
 		}
 	}
 	return first
 }
 
-func (m *move) end() error {
-	var errs []error
-	for _, r := range m.readers {
-		errs = append(errs, r.err)
-		if len(r.rest) == 0 {
-			m.ended = append(m.ended, r.number)
-		}
+func (m *move) release() {
+	for i := range m.readers {
+		m.readers[i].release()
 	}
-	return errors.Join(errs...)
 }
 
-func (m *move) write(chunks *bbolt.Bucket) error {
-	for _, r := range m.readers {
-		for _, key := range r.used {
-			if err := chunks.Delete(key); err != nil {
-				return err
-			}
-		}
-		if r.taken > 0 {
-			if err := writeChunks(chunks, r.number, r.rest); err != nil {
-				return err
-			}
-		}
+func (m *move) failed() error {
+	var errs []error
+	for i := range m.readers {
+		errs = append(errs, m.readers[i].err)
 	}
-	return writeChunks(chunks, m.target, m.entries)
+	return errors.Join(errs...)
 }
 
 // reader takes entries from the front of a run.
 type reader struct {
 	number uint64
-	c      *bbolt.Cursor
-	key    []byte
-	buf    [chunkEntries]entry
-	rest   []entry  // of the chunk under the cursor
-	taken  int      // from that chunk
-	used   [][]byte // keys of the chunks that entries were taken from
+	cursor *bbolt.Cursor
+	key    []byte // of the chunk under the cursor
+	chunk  chunk
+	next   int    // the next entry of that chunk
+	prefix uint64 // of the next entry
+	done   bool   // there is no next entry
+	used   [][]byte
+	left   []entry
 	err    error
 }
 
-func newReader(chunks *bbolt.Bucket, number uint64) *reader {
-	r := &reader{number: number, c: chunks.Cursor()}
+func (r *reader) open(chunks *bbolt.Bucket, number uint64) {
+	r.number, r.cursor = number, chunks.Cursor()
 	start := chunkKey(number, 0)
-	r.open(r.c.Seek(start[:]))
-	return r
+	r.enter(r.cursor.Seek(start[:]))
 }
 
-func (r *reader) open(key, value []byte) {
-	r.rest, r.taken, r.key = r.buf[:0], 0, key
+func (r *reader) release() {
+	clear(r.used)
+	*r = reader{used: r.used[:0], left: r.left[:0]}
+}
+
+// enter goes to the first entry of a chunk. What bbolt gave stays valid: nothing is written before all is read.
+func (r *reader) enter(key, value []byte) {
+	r.done, r.next, r.key = true, 0, key
 	if len(key) != 16 || binary.BigEndian.Uint64(key) != r.number {
 		return
 	}
-	chunk, err := openChunk(value)
-	if err != nil {
-		r.err = err
-		return
-	}
-	for i := range chunk.len() {
-		r.rest = append(r.rest, chunk.entry(i))
+	if r.chunk, r.err = openChunk(value); r.err == nil && r.chunk.len() > 0 {
+		r.done, r.prefix = false, r.chunk.prefix(0)
 	}
 }
 
 func (r *reader) pop() entry {
-	e := r.rest[0]
-	if r.taken == 0 {
-		r.used = append(r.used, bytes.Clone(r.key))
+	e := r.chunk.entry(r.next)
+	if r.next == 0 {
+		r.used = append(r.used, r.key)
 	}
-	r.rest, r.taken = r.rest[1:], r.taken+1
-	if len(r.rest) == 0 {
-		r.open(r.c.Next())
+	if r.next++; r.next < r.chunk.len() {
+		r.prefix = r.chunk.prefix(r.next)
+	} else {
+		r.enter(r.cursor.Next())
 	}
 	return e
+}
+
+// rest are the entries of a chunk that was begun.
+func (r *reader) rest() []entry {
+	for i := r.next; i < r.chunk.len(); i++ {
+		r.left = append(r.left, r.chunk.entry(i))
+	}
+	return r.left
 }

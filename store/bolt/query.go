@@ -5,7 +5,6 @@ import (
 	"container/heap"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -116,11 +115,18 @@ func (p *filePages) read(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
+	if len(walks) == 0 {
+		p.done = true
+		return nil
+	}
+	log, err := openLog(tx)
+	if err != nil {
+		return err
+	}
 	var r store.Record
 	size := 0
 	for len(walks) > 0 && len(p.page) < p.want && size < pageBytes {
-		w := walks[0]
-		if err := p.take(tx, w.at, &r); err != nil {
+		if err := p.take(log, walks[0].at(), &r); err != nil {
 			return err
 		}
 		size += len(p.page[len(p.page)-1].Data)
@@ -132,10 +138,9 @@ func (p *filePages) read(tx *bbolt.Tx) error {
 	return nil
 }
 
-func (p *filePages) take(tx *bbolt.Tx, at place, r *store.Record) error {
+func (p *filePages) take(log *logReader, at place, r *store.Record) error {
 	if r.T != at.t || r.Shard != at.shard {
-		key := logKey(at.shard, at.t)
-		if err := load(tx, key[:], r); err != nil {
+		if err := log.load(at.shard, at.t, r); err != nil {
 			return err
 		}
 	}
@@ -183,58 +188,47 @@ func (p *filePages) eachType(types *bbolt.Bucket, fn func(uint64) error) error {
 type walk struct {
 	c      *bbolt.Cursor
 	prefix []byte
-	at     place
-	places []byte // of further events of the same commit
+	block  places
 }
 
-var errPlaces = errors.New("bad list of places in the index by time")
+func (w *walk) at() place { return w.block.at }
 
+// start goes to the first entry behind p.after, and says whether there is one before the query's end.
 func (w *walk) start(p *filePages, number uint64) (bool, error) {
-	ok, err := w.enter(p)(w.c.Seek(timeKey(nil, number, p.after)))
-	for ok && err == nil && w.at.compare(p.after) <= 0 {
-		ok, err = w.next(p)
+	ok, err := w.enter(seekBack(w.c, w.prefix, timeKey(nil, number, p.after)))
+	for ok && err == nil && w.at().compare(p.after) <= 0 {
+		ok, err = w.step()
 	}
-	return ok, err
+	return ok && p.within(w.at()), err
 }
 
 func (w *walk) next(p *filePages) (bool, error) {
-	if len(w.places) > 0 {
-		return w.nextPlace()
-	}
-	return w.enter(p)(w.c.Next())
+	ok, err := w.step()
+	return ok && p.within(w.at()), err
 }
 
-// enter goes to the first event under a key, and says whether there is one before the query's end.
-func (w *walk) enter(p *filePages) func(key, value []byte) (bool, error) {
-	return func(key, value []byte) (ok bool, err error) {
-		if !bytes.HasPrefix(key, w.prefix) {
-			return false, nil
-		}
-		if w.at, err = parseTimeKey(key[len(w.prefix):]); err != nil {
-			return false, err
-		}
-		if !p.endless && w.at.time >= p.to {
-			return false, nil
-		}
-		w.places = value
-		return w.nextPlace()
+func (w *walk) step() (bool, error) {
+	if ok, err := w.block.next(); ok || err != nil {
+		return ok, err
 	}
+	return w.enter(w.c.Next())
 }
 
-func (w *walk) nextPlace() (bool, error) {
-	index, n := binary.Uvarint(w.places)
-	if n <= 0 || index > math.MaxInt32 {
-		return false, fmt.Errorf("%w: %w", errPlaces, errDamaged)
+func (w *walk) enter(key, value []byte) (ok bool, err error) {
+	if !bytes.HasPrefix(key, w.prefix) {
+		return false, nil
 	}
-	w.at.index, w.places = int(index), w.places[n:]
-	return true, nil
+	w.block, err = openBlock(key[len(w.prefix):], value)
+	return err == nil, err
 }
+
+func (p *filePages) within(at place) bool { return p.endless || at.time < p.to }
 
 // walkHeap has the walk with the smallest place in front.
 type walkHeap []*walk
 
 func (h walkHeap) Len() int           { return len(h) }
-func (h walkHeap) Less(i, j int) bool { return h[i].at.compare(h[j].at) < 0 }
+func (h walkHeap) Less(i, j int) bool { return h[i].at().compare(h[j].at()) < 0 }
 func (h walkHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 func (h *walkHeap) Push(w any)        { *h = append(*h, w.(*walk)) }
 func (h *walkHeap) Pop() any {

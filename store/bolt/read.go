@@ -2,12 +2,12 @@ package bolt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
-	"math"
+	"slices"
 
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/google/uuid"
@@ -22,92 +22,48 @@ const (
 
 var errDamaged = errors.New("the store is damaged: restore it from a copy, or rebuild it from the queue")
 
-// logKey is a record's key in the log: shard, t.
-func logKey(shard int, t uint64) (key [12]byte) {
-	binary.BigEndian.PutUint32(key[:], uint32(shard))
-	binary.BigEndian.PutUint64(key[4:], t)
-	return key
-}
-
-func shardOf(key []byte) int { return int(binary.BigEndian.Uint32(key)) }
-
-func tOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[4:]) }
-
-func lastIn(tx *bbolt.Tx, shard int) uint64 {
-	log := tx.Bucket(logBucket)
-	if log == nil || shard < 0 {
-		return 0
-	}
-	c := log.Cursor()
-	end := logKey(shard, math.MaxUint64) // no record has that t
-	found, _ := c.Seek(end[:])
-	key := before(c, found)
-	if key == nil || shardOf(key) != shard {
-		return 0
-	}
-	return tOf(key)
-}
-
-// before is the key in front of the one that a Seek found, which may be none.
-func before(c *bbolt.Cursor, found []byte) []byte {
-	if found == nil {
-		key, _ := c.Last()
-		return key
-	}
-	key, _ := c.Prev()
-	return key
-}
-
-// load decodes the record under a key of the log. Its bytes are the transaction's.
-func load(tx *bbolt.Tx, key []byte, r *store.Record) error {
-	data := tx.Bucket(logBucket).Get(key)
-	if data == nil {
-		return fmt.Errorf("an index points to t %d of shard %d, which is not there: %w", tOf(key), shardOf(key), errDamaged)
-	}
-	return decode(key, data, r)
-}
-
-func decode(key, data []byte, r *store.Record) error {
-	r.Shard, r.T = shardOf(key), tOf(key)
-	if err := r.Decode(data); err != nil {
-		return fmt.Errorf("t %d of shard %d: %w: %w", r.T, r.Shard, errDamaged, err)
-	}
-	return nil
-}
-
 func findCommit(tx *bbolt.Tx, command uuid.UUID) (r store.Record, err error) {
-	commands := tx.Bucket(commandBucket)
-	if commands == nil {
-		return r, store.ErrNotFound
-	}
-	key := commands.Get(command[:])
-	if key == nil {
-		return r, store.ErrNotFound
-	}
-	data := bytes.Clone(tx.Bucket(logBucket).Get(key))
-	err = decode(key, data, &r)
+	err = among(tx, byCommand, command, func(log *logReader, h hit) (bool, error) {
+		data, err := log.find(int(h.shard), h.t)
+		if err == nil {
+			err = decode(int(h.shard), h.t, bytes.Clone(data), &r)
+		}
+		return r.Command == command, err
+	})
 	return r, err
 }
 
-// findEvent looks at all commits that the index names, because it holds only the front of each id.
-func findEvent(tx *bbolt.Tx, id uuid.UUID) (store.Entry, error) {
-	at, err := lookUp(tx, id)
-	if err != nil {
-		return store.Entry{}, err
-	}
+func findEvent(tx *bbolt.Tx, id uuid.UUID) (e store.Entry, err error) {
 	var r store.Record
-	for _, loc := range at {
-		key := logKey(int(loc.shard), loc.t)
-		if err := load(tx, key[:], &r); err != nil {
-			return store.Entry{}, err
+	err = among(tx, byEvent, id, func(log *logReader, h hit) (bool, error) {
+		if err := log.load(int(h.shard), h.t, &r); err != nil {
+			return false, err
 		}
-		for i := range r.Events {
-			if r.Events[i].ID == id {
-				return entryOf(&r, i), nil
-			}
+		i := slices.IndexFunc(r.Events, func(e store.Event) bool { return e.ID == id })
+		if i >= 0 {
+			e = entryOf(&r, i)
+		}
+		return i >= 0, nil
+	})
+	return e, err
+}
+
+// among asks, for one commit after the other that the index names, whether it is the right one: the index does not hold whole ids.
+func among(tx *bbolt.Tx, index idKind, id uuid.UUID, right func(*logReader, hit) (bool, error)) error {
+	hits, err := index.lookUp(tx, id)
+	if err != nil || len(hits) == 0 {
+		return cmp.Or(err, store.ErrNotFound)
+	}
+	log, err := openLog(tx)
+	if err != nil {
+		return err
+	}
+	for _, h := range hits {
+		if ok, err := right(log, h); ok || err != nil {
+			return err
 		}
 	}
-	return store.Entry{}, store.ErrNotFound
+	return store.ErrNotFound
 }
 
 // entryOf copies an event out of a record whose bytes are the transaction's.
@@ -159,27 +115,37 @@ func (l *logPages) read(tx *bbolt.Tx) (page []store.Record, err error) {
 		return nil, nil
 	}
 	c := log.Cursor()
-	size, start := 0, logKey(l.shard, l.next)
-	for key, data := c.Seek(start[:]); ; key, data = c.Next() {
+	size := 0
+	for key, value := seekLog(c, l.shard, l.next); ; key, value = c.Next() {
 		if key == nil || shardOf(key) != l.shard {
 			l.done = true
 			return page, nil
 		}
-		if size += len(data); len(page) > 0 && (len(page) >= pageRecords || size > pageBytes) {
-			return page, nil
-		}
-		if page, err = l.take(page, key, data); err != nil {
+		chunk, err := openRecords(key, value)
+		if err != nil {
 			return page, err
+		}
+		for l.next <= chunk.last() {
+			if size += len(value) / chunk.n; len(page) > 0 && (len(page) >= pageRecords || size > pageBytes) {
+				return page, nil
+			}
+			if page, err = l.take(page, &chunk); err != nil {
+				return page, err
+			}
 		}
 	}
 }
 
-func (l *logPages) take(page []store.Record, key, data []byte) ([]store.Record, error) {
-	if t := tOf(key); t != l.next {
-		return page, fmt.Errorf("t %d is missing, and t %d is there: put what is missing, or rebuild the store from the queue", l.next, t)
+func (l *logPages) take(page []store.Record, chunk *records) ([]store.Record, error) {
+	data, err := chunk.at(l.next)
+	if err != nil {
+		return page, err
+	}
+	if data == nil {
+		return page, fmt.Errorf("t %d is missing, and t %d is there: put what is missing, or rebuild the store from the queue", l.next, chunk.first)
 	}
 	var r store.Record
-	if err := decode(key, bytes.Clone(data), &r); err != nil {
+	if err := decode(l.shard, l.next, bytes.Clone(data), &r); err != nil {
 		return page, err
 	}
 	l.next++

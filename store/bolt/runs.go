@@ -3,6 +3,7 @@ package bolt
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -13,6 +14,9 @@ type run struct {
 	number uint64
 	level  int
 	into   uint64 // the run that it is being merged into, or 0
+
+	// All prefixes in it are between these two. While it is empty, least is beyond greatest.
+	least, greatest uint64
 }
 
 // runs says which runs there are. It changes in the transaction that changes them.
@@ -26,14 +30,21 @@ const (
 	fanOut      = 8 // so many runs of a level become one of the next
 )
 
-var runsKey = []byte("runs")
-
 func levelOf(entries int) int { return (bits.Len(uint(entries)) - 1) / 3 }
 
 func (r *runs) add(level int) uint64 {
 	r.last++
-	r.all = append(r.all, run{number: r.last, level: level})
+	r.all = append(r.all, run{number: r.last, level: level, least: math.MaxUint64})
 	return r.last
+}
+
+// widen says that the run holds prefixes from least to greatest too.
+func (r *runs) widen(number, least, greatest uint64) {
+	for i := range r.all {
+		if run := &r.all[i]; run.number == number {
+			run.least, run.greatest = min(run.least, least), max(run.greatest, greatest)
+		}
+	}
 }
 
 // plan starts the merges that have become due.
@@ -95,38 +106,64 @@ func (r *runs) append(dst []byte) []byte {
 		dst = append(dst, byte(run.level))
 		dst = binary.AppendUvarint(dst, run.number)
 		dst = binary.AppendUvarint(dst, run.into)
+		dst = binary.BigEndian.AppendUint64(dst, run.least)
+		dst = binary.BigEndian.AppendUint64(dst, run.greatest)
 	}
 	return dst
 }
 
+// size is what append adds at most.
+func (r *runs) size() int {
+	return 1 + binary.MaxVarintLen64 + len(r.all)*(1+2*binary.MaxVarintLen64+16)
+}
+
+// decode forgets what r held.
 func (r *runs) decode(data []byte) error {
+	*r = runs{all: r.all[:0]}
 	if len(data) == 0 {
 		return nil
 	}
 	if data[0] != runsVersion {
-		return fmt.Errorf("the index by event id has version %d, and this code reads version %d", data[0], runsVersion)
+		return fmt.Errorf("an index by id has version %d, and this code reads version %d", data[0], runsVersion)
 	}
-	n := uvarints{rest: data[1:]}
+	n := numbers{rest: data[1:]}
 	for r.last = n.next(); len(n.rest) > 0; {
-		r.all = append(r.all, run{level: int(n.next()), number: n.next(), into: n.next()})
+		r.all = append(r.all, run{level: int(n.next()), number: n.next(), into: n.next(), least: n.fixed(), greatest: n.fixed()})
 	}
 	if n.bad {
-		return fmt.Errorf("the list of runs of the index by event id is cut off: %w", errDamaged)
+		return fmt.Errorf("the list of runs of an index by id is cut off: %w", errDamaged)
 	}
 	return nil
 }
 
-type uvarints struct {
+// numbers reads numbers one after the other.
+type numbers struct {
 	rest []byte
 	bad  bool
 }
 
-func (u *uvarints) next() uint64 {
+func (u *numbers) next() uint64 {
 	v, n := binary.Uvarint(u.rest)
 	if n <= 0 {
 		u.bad, u.rest = true, nil
 		return 0
 	}
 	u.rest = u.rest[n:]
+	return v
+}
+
+// signed reads what binary.AppendVarint wrote.
+func (u *numbers) signed() int64 {
+	v := u.next()
+	return int64(v>>1) ^ -int64(v&1)
+}
+
+func (u *numbers) fixed() uint64 {
+	if len(u.rest) < 8 {
+		u.bad, u.rest = true, nil
+		return 0
+	}
+	v := binary.BigEndian.Uint64(u.rest)
+	u.rest = u.rest[8:]
 	return v
 }

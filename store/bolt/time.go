@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"slices"
 
 	"github.com/cqrs-server/cqrs/store"
@@ -21,7 +20,10 @@ type place struct {
 }
 
 func (p place) compare(o place) int {
-	return cmp.Or(cmp.Compare(p.time, o.time), cmp.Compare(p.shard, o.shard), cmp.Compare(p.t, o.t), cmp.Compare(p.index, o.index))
+	if p.time != o.time {
+		return cmp.Compare(p.time, o.time)
+	}
+	return cmp.Or(cmp.Compare(p.shard, o.shard), cmp.Compare(p.t, o.t), cmp.Compare(p.index, o.index))
 }
 
 // typed is an event of a batch on its way into the index.
@@ -30,21 +32,38 @@ type typed struct {
 	place
 }
 
-// timeIndex is the index by event type and time. A type goes by a number, given when it is first seen. Under the key
-// (number, time, shard, t) stand the places in the commit of its events of that type.
+func (e typed) compare(o typed) int {
+	if e.number != o.number {
+		return cmp.Compare(e.number, o.number)
+	}
+	return e.place.compare(o.place)
+}
+
+// timeIndex is the index by event type and time while a batch is written. A type goes by a number, given when it is first seen.
 type timeIndex struct {
 	types, times *bbolt.Bucket
 	numbers      map[string]uint64 // of this batch
 	entries      []typed
+	block        blockWriter
 }
 
-func openTimeIndex(tx *bbolt.Tx) (x *timeIndex, err error) {
-	x = &timeIndex{numbers: map[string]uint64{}}
+func (x *timeIndex) open(tx *bbolt.Tx) (err error) {
+	x.entries = x.entries[:0]
+	if x.numbers == nil {
+		x.numbers = map[string]uint64{}
+	}
 	if x.types, err = bucket(tx, typesBucket, random); err != nil {
-		return nil, err
+		return err
 	}
 	x.times, err = bucket(tx, timeBucket, growing)
-	return x, err
+	return err
+}
+
+// release lets go of the transaction.
+func (x *timeIndex) release() {
+	x.types, x.times = nil, nil
+	clear(x.numbers)
+	x.block.release()
 }
 
 func (x *timeIndex) add(r *store.Record, i int) error {
@@ -92,38 +111,37 @@ func typeKey(name string) []byte {
 	return append([]byte{0}, sum[:]...)
 }
 
-// flush writes the batch in key order.
-func (x *timeIndex) flush() error {
-	slices.SortFunc(x.entries, func(a, b typed) int {
-		return cmp.Or(cmp.Compare(a.number, b.number), a.place.compare(b.place))
-	})
-	places := make([]byte, 0, 2*len(x.entries)) // bbolt keeps values until the commit
-	var key []byte
-	for i := 0; i < len(x.entries); {
-		e, start := x.entries[i], len(places)
-		for ; i < len(x.entries) && x.entries[i].commit() == e.commit(); i++ {
-			places = binary.AppendUvarint(places, uint64(x.entries[i].index))
-		}
-		key = timeKey(key[:0], e.number, e.place)
-		if err := x.times.Put(key, places[start:len(places):len(places)]); err != nil {
+// flush adds the batch to its blocks, in key order.
+func (x *timeIndex) flush(mem *arena) error {
+	if len(x.entries) == 0 {
+		return nil
+	}
+	slices.SortFunc(x.entries, typed.compare)
+	c := x.times.Cursor()
+	for rest := x.entries; len(rest) > 0; {
+		if err := x.block.find(c, rest[0]); err != nil {
 			return err
 		}
+		n := x.block.take(rest)
+		if err := x.block.write(x.times, mem); err != nil {
+			return err
+		}
+		rest = rest[n:]
 	}
 	return nil
 }
 
-// commit is the same for all events that share a key.
-func (e typed) commit() typed {
-	e.index = 0
-	return e
-}
-
-// timeKey appends number, time, shard and t, such that the order of the bytes is the order of the numbers.
+// timeKey appends number, time, shard, t and index, such that the order of the bytes is the order of the numbers. A
+// negative index comes before all others.
 func timeKey(dst []byte, number uint64, p place) []byte {
 	dst = appendOrdered(dst, number)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(p.time)^1<<63) // negative times first
 	dst = appendOrdered(dst, uint64(p.shard))
-	return appendOrdered(dst, p.t)
+	dst = appendOrdered(dst, p.t)
+	if p.index < 0 {
+		return dst
+	}
+	return appendOrdered(dst, uint64(p.index))
 }
 
 // parseTimeKey reads what stands behind the type's number.
@@ -134,10 +152,11 @@ func parseTimeKey(key []byte) (p place, err error) {
 	p.time = int64(binary.BigEndian.Uint64(key) ^ 1<<63)
 	shard, rest, ok := ordered(key[8:])
 	t, rest, ok2 := ordered(rest)
-	if !ok || !ok2 || len(rest) > 0 {
+	index, rest, ok3 := ordered(rest)
+	if !ok || !ok2 || !ok3 || len(rest) > 0 {
 		return p, badKey(key)
 	}
-	p.shard, p.t = int(shard), t
+	p.shard, p.t, p.index = int(shard), t, int(index)
 	return p, nil
 }
 
@@ -147,12 +166,8 @@ func badKey(key []byte) error {
 
 // appendOrdered appends how many bytes v has, and then these, the highest first: in byte order greater numbers come later.
 func appendOrdered(dst []byte, v uint64) []byte {
-	n := (bits.Len64(v) + 7) / 8
-	dst = append(dst, byte(n))
-	for n--; n >= 0; n-- {
-		dst = append(dst, byte(v>>(8*n)))
-	}
-	return dst
+	n := width(v)
+	return appendWide(append(dst, byte(n)), v, n)
 }
 
 func ordered(data []byte) (v uint64, rest []byte, ok bool) {
@@ -160,8 +175,5 @@ func ordered(data []byte) (v uint64, rest []byte, ok bool) {
 		return 0, nil, false
 	}
 	n := int(data[0])
-	for _, b := range data[1 : 1+n] {
-		v = v<<8 | uint64(b)
-	}
-	return v, data[1+n:], true
+	return number(data[1 : 1+n]), data[1+n:], true
 }

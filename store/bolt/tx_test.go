@@ -31,8 +31,8 @@ func TestPutTxKnown(t *testing.T) {
 		if conflict, ok := errors.AsType[*store.ConflictError](err); !ok || conflict.Command != rs[0].Command {
 			t.Errorf("got %v, want a *store.ConflictError for the first command", err)
 		}
-		if last := s.LastTx(tx, 0); last != 4 {
-			t.Errorf("LastTx is %d, want 4", last)
+		if last, err := s.LastTx(tx, 0); last != 4 || err != nil {
+			t.Errorf("LastTx is %d, %v; want 4", last, err)
 		}
 		return nil
 	})

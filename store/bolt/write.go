@@ -2,11 +2,11 @@ package bolt
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 
-	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/ids"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/google/uuid"
@@ -14,19 +14,19 @@ import (
 )
 
 var (
-	logBucket     = []byte("store/log")     // shard, t -> the record's bytes
-	commandBucket = []byte("store/command") // command id -> the key in the log
+	logBucket     = []byte("store/log")     // shard, t -> a chunk of records
+	commandBucket = []byte("store/command") // run, prefix -> a chunk of the index by command id
+	eventBucket   = []byte("store/event")   // run, prefix -> a chunk of the index by event id
+	runsBucket    = []byte("store/runs")    // which runs these two have
 	typesBucket   = []byte("store/types")   // event type -> its number
-	timeBucket    = []byte("store/time")    // type number, time, shard, t -> places in the commit
-	eventBucket   = []byte("store/event")   // run, id prefix -> a chunk of the index by event id
-	runsBucket    = []byte("store/runs")    // which runs there are
+	timeBucket    = []byte("store/time")    // type number, first place -> a block of places
 )
 
 const (
 	growing = 0.95 // fill percent where keys only grow
 	random  = 0.5
 
-	maxRecord = bbolt.MaxValueSize
+	maxRecord = bbolt.MaxValueSize - chunkTail
 )
 
 // TakenError says that another command stands at a record's place in the log. The record was not written. Whoever numbered them
@@ -61,123 +61,95 @@ func joined(errs []error) error {
 	return nil
 }
 
-// prepared is a record that can be written: nothing about it can fail any more.
-type prepared struct {
-	*store.Record
-	bytes []byte
-	known bool
-}
-
-type batch []prepared
-
-// prepare encodes outside of the transaction, and finds all faults before anything is written.
-func (s *Store) prepare(records []store.Record, known bool) (batch, error) {
-	b := make(batch, len(records))
-	arena := make([]byte, 0, sizeHint(records)) // bbolt keeps values until the commit: not to be used again
-	for i := range records {
-		r := &records[i]
-		if err := s.check(r); err != nil {
-			return nil, err
-		}
-		start := len(arena)
-		arena = r.Append(arena)
-		b[i] = prepared{Record: r, bytes: arena[start:len(arena):len(arena)], known: known}
-		if len(b[i].bytes) > maxRecord {
-			return nil, fmt.Errorf("store: command %s has %d bytes with its events; the limit is %d", r.Command, len(b[i].bytes), maxRecord)
-		}
-	}
-	return b, nil
-}
-
-func sizeHint(records []store.Record) (n int) {
-	for i := range records {
-		r := &records[i]
-		n += 128 + len(r.CommandType) + len(r.Key) + len(r.Code) + len(r.Remarks) + 64*len(r.Trace)
-		for j := range r.Events {
-			n += 16 + len(r.Events[j].Segment) + len(r.Events[j].Type) + len(r.Events[j].Data)
-		}
-	}
-	return n
-}
-
-func (s *Store) check(r *store.Record) error {
-	if r.T == 0 || r.T > math.MaxInt64 {
-		return fmt.Errorf("store: command %s has t %d; the first t of a log is 1, and the greatest is %d", r.Command, r.T, math.MaxInt64)
-	}
-	if r.Prev != nil && len(r.Prev) != 32 {
-		return fmt.Errorf("store: command %s has a digest of %d bytes in Prev; it must have 32, or be nil", r.Command, len(r.Prev))
-	}
-	_, err := s.file(r.Shard)
-	return err
-}
-
-// of is the part of a batch that belongs into file f.
-func (b batch) of(s *Store, f *boltfile.File) batch {
-	if len(s.files) == 1 {
-		return b
-	}
-	var part batch
-	for i := range b {
-		if s.shards[b[i].Shard] == f {
-			part = append(part, b[i])
-		}
-	}
-	return part
-}
-
-func (s *Store) checkFile(tx *bbolt.Tx, b batch) error {
-	for i := range b {
-		if f, err := s.file(b[i].Shard); err != nil || f.Path() != tx.DB().Path() {
-			return fmt.Errorf("store: command %s belongs to shard %d, which is not in %s", b[i].Command, b[i].Shard, tx.DB().Path())
-		}
-	}
-	return nil
-}
-
-// writer writes one batch.
+// writer writes batches to one file, one after the other. What it holds stays as it is until the transaction ends.
 type writer struct {
-	log, commands *bbolt.Bucket
-	times         *timeIndex
-	events        *eventIndex
-	last          map[int]uint64 // by shard
-	keys          []byte         // they are values as well, and bbolt keeps values until the commit
-	refused       []error
+	tx       *bbolt.Tx // which holds values of mem
+	mem      arena
+	batch    batch
+	log      packer
+	commands idIndex
+	events   idIndex
+	times    timeIndex
+	last     map[int]uint64 // by shard
+	doubted  []wanted       // records whose commands may be stored already, by prefix
+	hits     []hit          // commits that may be theirs, by place in the batch
+	refused  []error
+}
+
+func newWriter() *writer {
+	return &writer{
+		commands: idIndex{idKind: byCommand},
+		events:   idIndex{idKind: byEvent},
+		last:     map[int]uint64{},
+	}
+}
+
+// begin makes the writer ready for a batch of tx. Transactions that write a file follow one another, so another one says that
+// the one before has ended.
+func (w *writer) begin(tx *bbolt.Tx) {
+	if w.tx != tx {
+		w.tx = tx
+		w.mem.reset()
+	}
+}
+
+// largeBatch is so long that the memory it took is not worth keeping.
+const largeBatch = 1 << 16
+
+// release lets go of the caller's records, and of what the transaction gave. The values stay.
+func (w *writer) release() {
+	if cap(w.batch) > largeBatch {
+		tx := w.tx
+		*w = *newWriter()
+		w.tx = tx
+		return
+	}
+	clear(w.batch)
+	w.batch = w.batch[:0]
+	clear(w.last)
+	w.refused = nil
+	w.log.release()
+	w.commands.release()
+	w.events.release()
+	w.times.release()
 }
 
 // write adds the batch to log and indexes. When err is not nil and the file is not broken, nothing was written.
-func (b batch) write(tx *bbolt.Tx) (refused, err error) {
+func (w *writer) write(tx *bbolt.Tx, b batch) (refused, err error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
-	w, err := newWriter(tx, b)
-	if err != nil {
+	if err := w.open(tx, b); err != nil {
 		return nil, err
 	}
 	for i := range b {
-		if err := w.add(tx, &b[i]); err != nil {
+		if err := w.add(b, i); err != nil {
 			return nil, err
 		}
 	}
-	if err := errors.Join(w.times.flush(), w.events.flush()); err != nil {
+	if err := w.flush(); err != nil {
 		return nil, err
 	}
 	return joined(w.refused), nil
 }
 
-func newWriter(tx *bbolt.Tx, b batch) (*writer, error) {
-	events, err := openEventIndex(tx, b.events()) // reads all it needs before anything is written
+// open reads all that is needed before anything is written.
+func (w *writer) open(tx *bbolt.Tx, b batch) error {
+	w.refused = nil
+	err := cmp.Or(w.events.open(tx, b.events()), w.commands.open(tx, len(b)), w.times.open(tx), w.log.open(tx))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	w := &writer{events: events, last: map[int]uint64{}, keys: make([]byte, 0, 12*len(b))}
-	if w.log, err = bucket(tx, logBucket, growing); err != nil {
-		return nil, err
+	if err := w.doubt(tx, b); err != nil {
+		return err
 	}
-	if w.commands, err = bucket(tx, commandBucket, b.fill()); err != nil {
-		return nil, err
-	}
-	w.times, err = openTimeIndex(tx)
-	return w, err
+	w.hits, err = w.commands.find(w.hits[:0], w.doubted)
+	slices.SortStableFunc(w.hits, func(a, b hit) int { return cmp.Compare(a.i, b.i) })
+	return err
+}
+
+func (w *writer) flush() error {
+	return cmp.Or(w.log.flush(&w.mem), w.commands.flush(&w.mem), w.events.flush(&w.mem), w.times.flush(&w.mem))
 }
 
 func bucket(tx *bbolt.Tx, name []byte, fill float64) (*bbolt.Bucket, error) {
@@ -188,60 +160,105 @@ func bucket(tx *bbolt.Tx, name []byte, fill float64) (*bbolt.Bucket, error) {
 	return b, err
 }
 
-func (b batch) events() (n int) {
+// doubt finds out which records may be stored already.
+func (w *writer) doubt(tx *bbolt.Tx, b batch) (err error) {
+	w.doubted = w.doubted[:0]
+	clear(w.last)
 	for i := range b {
-		n += len(b[i].Events)
-	}
-	return n
-}
-
-// fill is how full pages of command ids get: version 7 arrives nearly in order.
-func (b batch) fill() float64 {
-	if b[0].Command.Version() == 7 {
-		return growing
-	}
-	return random
-}
-
-func (w *writer) add(tx *bbolt.Tx, p *prepared) error {
-	last, seen := w.last[p.Shard]
-	if !seen {
-		last = lastIn(tx, p.Shard)
-	}
-	w.last[p.Shard] = max(last, p.T)
-	key := w.key(p)
-	if !p.known || p.T <= last {
-		if stored, err := w.standing(p, key); stored || err != nil {
-			w.refused = append(w.refused, err)
-			return nil
+		p := &b[i]
+		last, seen := w.last[p.Shard]
+		if !seen {
+			if last, err = lastIn(tx, p.Shard); err != nil {
+				return err
+			}
+		}
+		p.written, p.free = false, p.T > last
+		w.last[p.Shard] = max(last, p.T)
+		if p.twin = p.known && !p.free; p.twin || !p.known {
+			w.doubted = append(w.doubted, wanted{commandPrefix(p.Command), i})
 		}
 	}
-	return w.put(p, key)
+	slices.SortFunc(w.doubted, func(a, b wanted) int { return cmp.Or(cmp.Compare(a.prefix, b.prefix), cmp.Compare(a.i, b.i)) })
+	for i := 1; i < len(w.doubted); i++ {
+		if w.doubted[i].prefix == w.doubted[i-1].prefix {
+			b[w.doubted[i].i].twin = true
+		}
+	}
+	return nil
 }
 
-func (w *writer) key(p *prepared) []byte {
-	key, start := logKey(p.Shard, p.T), len(w.keys)
-	w.keys = append(w.keys, key[:]...)
-	return w.keys[start:len(w.keys):len(w.keys)]
+// add writes one record, or refuses it.
+func (w *writer) add(b batch, i int) error {
+	p := &b[i]
+	stored, err := w.standing(b[:i], p, w.hitsOf(i))
+	if stored || err != nil {
+		w.refused = append(w.refused, err)
+		return nil
+	}
+	return w.put(p)
+}
+
+// hitsOf takes the hits of the batch's next record from the front.
+func (w *writer) hitsOf(i int) []hit {
+	n := 0
+	for n < len(w.hits) && w.hits[n].i == i {
+		n++
+	}
+	hits := w.hits[:n]
+	w.hits = w.hits[n:]
+	return hits
 }
 
 // standing tells whether the record is stored already, and which other stands in its way.
-func (w *writer) standing(p *prepared, key []byte) (bool, error) {
-	if at := w.commands.Get(p.Command[:]); at != nil {
-		data := w.log.Get(at)
-		if bytes.Equal(at, key) && bytes.Equal(data, p.bytes) {
-			return true, nil
+func (w *writer) standing(before batch, p *prepared, hits []hit) (bool, error) {
+	if p.twin {
+		for i := range before {
+			if q := &before[i]; q.written && q.Command == p.Command {
+				return same(q.Record, q.bytes(), p)
+			}
 		}
-		var stored store.Record
-		if err := stored.Decode(data); err != nil {
-			return false, fmt.Errorf("store: command %s: its record at t %d is damaged: %w", p.Command, tOf(at), err)
+	}
+	for _, h := range hits {
+		if found, stored, err := w.compare(h, p); found || err != nil {
+			return stored, err
 		}
-		return false, store.Conflict(&stored, p.Record)
 	}
-	if data := w.log.Get(key); data != nil {
-		return false, taken(p, data)
+	if p.free {
+		return false, nil
 	}
-	return false, nil
+	data, err := w.log.get(p.Shard, p.T)
+	if data != nil {
+		err = taken(p, data)
+	}
+	return false, err
+}
+
+// compare tells whether a commit that the index names is that of the record's command, and if so whether it is the same.
+func (w *writer) compare(h hit, p *prepared) (found, stored bool, err error) {
+	data, err := w.log.get(int(h.shard), h.t)
+	if err == nil && data == nil {
+		err = missing(int(h.shard), h.t)
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("store: command %s: %w", p.Command, err)
+	}
+	var r store.Record
+	if err := decode(int(h.shard), h.t, data, &r); err != nil {
+		return false, false, fmt.Errorf("store: command %s: %w", p.Command, err)
+	}
+	if r.Command != p.Command {
+		return false, false, nil
+	}
+	stored, err = same(&r, data, p)
+	return true, stored, err
+}
+
+// same tells whether the record of p's command is the same one at the same place; otherwise it is an error.
+func same(stored *store.Record, data []byte, p *prepared) (bool, error) {
+	if stored.Shard == p.Shard && stored.T == p.T && bytes.Equal(data, p.bytes()) {
+		return true, nil
+	}
+	return false, store.Conflict(stored, p.Record)
 }
 
 func taken(p *prepared, data []byte) error {
@@ -250,13 +267,12 @@ func taken(p *prepared, data []byte) error {
 	return &TakenError{Shard: p.Shard, T: p.T, Stored: stored.Command, Offered: p.Command}
 }
 
-func (w *writer) put(p *prepared, key []byte) error {
-	if err := w.log.Put(key, p.bytes); err != nil {
+func (w *writer) put(p *prepared) error {
+	p.written = true
+	if err := w.log.add(p, &w.mem); err != nil {
 		return err
 	}
-	if err := w.commands.Put(p.Command[:], key); err != nil {
-		return err
-	}
+	w.commands.add(p.Command, p.Shard, p.T)
 	for i := range p.Events {
 		w.events.add(p.eventID(i), p.Shard, p.T)
 		if err := w.times.add(p.Record, i); err != nil {

@@ -2,8 +2,13 @@ package java
 
 import "syscall"
 
-// DieWithParent has a process killed when the one that started it is gone. A process group of its own keeps an interrupt
+// dieWithParent has a process killed when the thread that started it is gone. A process group of its own keeps an interrupt
 // from the keyboard away from it, so that it outlives the tests that need it.
-func DieWithParent() *syscall.SysProcAttr {
+func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// EndWithParent has a process asked to end when the thread that started it is gone, on Linux. Elsewhere it does nothing.
+func EndWithParent() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 }

@@ -4,5 +4,7 @@ package java
 
 import "syscall"
 
-// DieWithParent has a process killed when the one that started it is gone, on Linux. Here it does nothing.
-func DieWithParent() *syscall.SysProcAttr { return nil }
+func dieWithParent() *syscall.SysProcAttr { return nil }
+
+// EndWithParent has a process asked to end when the thread that started it is gone, on Linux. Elsewhere it does nothing.
+func EndWithParent() *syscall.SysProcAttr { return nil }

@@ -37,7 +37,7 @@ func Start(log string, args ...string) (*Process, error) {
 	defer out.Close()
 	p := &Process{cmd: exec.Command("java", args...), log: log, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = DieWithParent()
+	p.cmd.SysProcAttr = dieWithParent()
 	started := make(chan error)
 	go p.run(started)
 	if err := <-started; err != nil {

@@ -95,7 +95,9 @@ func (s *Server) writeProperties(controllerPort int, more map[string]string) err
 		"controller.listener.names":                        "CONTROLLER",
 		"log.dirs":                                         s.data(),
 		"auto.create.topics.enable":                        "false",
-		"log.retention.ms":                                 "-1", // tests write old times
+		"log.retention.ms":                                 "-1",   // tests write old times
+		"broker.session.timeout.ms":                        "3000", // after a crash, a broker is let in again when this is over
+		"broker.heartbeat.interval.ms":                     "500",
 		"offsets.topic.num.partitions":                     "1",
 		"offsets.topic.replication.factor":                 "1",
 		"transaction.state.log.replication.factor":         "1",

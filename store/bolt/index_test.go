@@ -2,7 +2,7 @@ package bolt
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -30,19 +30,21 @@ func tightID(prefix, rest uint64) (id uuid.UUID) {
 	return id
 }
 
+// addAll adds ids to the index by event id, in which each is found under its first 8 bytes.
 func addAll(tx *bbolt.Tx, ids []uuid.UUID, t uint64) error {
-	x, err := openEventIndex(tx, len(ids))
-	if err != nil {
+	x, mem := idIndex{idKind: byEvent}, arena{}
+	defer x.release()
+	if err := x.open(tx, len(ids)); err != nil {
 		return err
 	}
 	for i, id := range ids {
 		x.add(id, i%3, t)
 	}
-	return x.flush()
+	return x.flush(&mem)
 }
 
-// TestEventIndexFindsAll adds batches of all sizes, some of which are rolled back, and then looks for every id.
-func TestEventIndexFindsAll(t *testing.T) {
+// TestIndexFindsAll adds batches of all sizes, some of which are rolled back, and then looks for every id.
+func TestIndexFindsAll(t *testing.T) {
 	f := openFile(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		empty(t, f)
@@ -57,7 +59,7 @@ func TestEventIndexFindsAll(t *testing.T) {
 			}
 			roll(rt, f, ids, uint64(i+1), true)
 			for j, id := range ids {
-				want[prefixOf(id)] = append(want[prefixOf(id)], location{uint32(j % 3), uint64(i + 1)})
+				want[eventPrefix(id)] = append(want[eventPrefix(id)], location{uint32(j % 3), uint64(i + 1)})
 			}
 		}
 		checkIndex(rt, f, want)
@@ -116,13 +118,14 @@ func empty(t *testing.T, f *boltfile.File) {
 func checkIndex(t fataler, f *boltfile.File, want map[uint64][]location) {
 	err := f.View(func(tx *bbolt.Tx) error {
 		total := 0
-		for prefix, locations := range want {
-			got, err := lookUp(tx, tightOf(prefix))
+		for prefix, wanted := range want {
+			hits, err := byEvent.lookUp(tx, tightOf(prefix))
 			if err != nil {
 				return err
 			}
-			if total += len(locations); !sameLocations(got, locations) {
-				t.Fatalf("prefix %x: got %d locations, want %d", prefix, len(got), len(locations))
+			got := locations(hits)
+			if total += len(wanted); !sameLocations(got, wanted) {
+				t.Fatalf("prefix %x: got %d locations, want %d", prefix, len(got), len(wanted))
 			}
 		}
 		if tx.Bucket(eventBucket) == nil {
@@ -140,6 +143,13 @@ func tightOf(prefix uint64) (id uuid.UUID) {
 	return id
 }
 
+func locations(hits []hit) (at []location) {
+	for _, h := range hits {
+		at = append(at, h.location)
+	}
+	return at
+}
+
 func sameLocations(a, b []location) bool {
 	order := func(a, b location) int { return entry{0, a}.compare(entry{0, b}) }
 	slices.SortFunc(a, order)
@@ -149,7 +159,7 @@ func sameLocations(a, b []location) bool {
 
 func checkRuns(t fataler, tx *bbolt.Tx, total int) error {
 	var r runs
-	if err := r.decode(tx.Bucket(runsBucket).Get(runsKey)); err != nil {
+	if err := r.decode(tx.Bucket(runsBucket).Get(byEvent.list)); err != nil {
 		return err
 	}
 	if limit := 3 * fanOut * (r.top() + 1); len(r.all) > limit {
@@ -165,8 +175,12 @@ func checkRuns(t fataler, tx *bbolt.Tx, total int) error {
 		if k := binary.BigEndian.Uint64(key); k != number {
 			number, last = k, entry{}
 		}
-		if !slices.ContainsFunc(r.all, func(run run) bool { return run.number == number }) {
+		at := slices.IndexFunc(r.all, func(run run) bool { return run.number == number })
+		if at < 0 {
 			t.Fatalf("a chunk of run %d, which is not in the list", number)
+		}
+		if c.prefix(0) < r.all[at].least || c.prefix(c.len()-1) > r.all[at].greatest {
+			t.Fatalf("run %d has prefixes beyond its bounds", number)
 		}
 		for i := range c.len() {
 			if e := c.entry(i); e.prefix < last.prefix {
@@ -184,8 +198,8 @@ func checkRuns(t fataler, tx *bbolt.Tx, total int) error {
 	return err
 }
 
-// TestEventIndexTies has few prefixes, so that merges stop and chunks end between entries with the same one.
-func TestEventIndexTies(t *testing.T) {
+// TestIndexTies has few prefixes, so that merges stop and chunks end between entries with the same one.
+func TestIndexTies(t *testing.T) {
 	for _, prefixes := range []uint64{1, 2, 3, 40} {
 		f := openFile(t)
 		want := map[uint64][]location{}
@@ -193,63 +207,26 @@ func TestEventIndexTies(t *testing.T) {
 			ids := tightIDs(i, 700, prefixes)
 			roll(t, f, ids, i+1, true)
 			for j, id := range ids {
-				want[prefixOf(id)] = append(want[prefixOf(id)], location{uint32(j % 3), i + 1})
+				want[eventPrefix(id)] = append(want[eventPrefix(id)], location{uint32(j % 3), i + 1})
 			}
 		}
 		checkIndex(t, f, want)
 	}
 }
 
-func TestPlan(t *testing.T) {
-	var r runs
-	for range fanOut - 1 {
-		r.add(0)
-	}
-	if r.plan(); len(r.targets()) != 0 {
-		t.Fatal("a merge of too few runs")
-	}
-	r.add(0)
-	r.plan()
-	if got := r.targets(); !slices.Equal(got, []uint64{fanOut + 1}) || len(r.sources(got[0])) != fanOut {
-		t.Fatalf("the merges are %v", got)
-	}
-	r.add(0)
-	before := slices.Clone(r.all)
-	if r.plan(); !slices.Equal(r.all, before) {
-		t.Fatalf("runs that are being merged were planned again: %+v", r.all)
-	}
-	for range 2 * fanOut {
-		r.add(1)
-	}
-	if r.plan(); len(r.targets()) != 3 || len(r.idle(1)) != 0 || len(r.idle(2)) != 0 {
-		t.Fatalf("two more merges are due: %+v", r.all)
-	}
-}
-
-// TestEventIndexBounds checks that no write moves more than it may, and that the number of runs stays small.
-func TestEventIndexBounds(t *testing.T) {
+// TestIndexBounds checks that no write moves more than it may, and that the number of runs stays small.
+func TestIndexBounds(t *testing.T) {
 	f := openFile(t)
 	for _, c := range []struct{ batch, batches int }{{1, 6000}, {100, 400}, {1000, 80}} {
 		empty(t, f)
 		most := 0
 		err := f.Update(t.Context(), func(tx *bbolt.Tx) error {
 			for i := range c.batches {
-				x, err := openEventIndex(tx, c.batch)
+				runs, err := addBounded(tx, c.batch, i)
 				if err != nil {
 					return err
 				}
-				for _, m := range x.moves {
-					if len(m.entries) > effort(c.batch) {
-						t.Fatalf("a write of %d moved %d entries", c.batch, len(m.entries))
-					}
-				}
-				for j := range c.batch {
-					x.add(uuid.New(), 0, uint64(i*c.batch+j+1))
-				}
-				if err := x.flush(); err != nil {
-					return err
-				}
-				most = max(most, len(x.runs.all))
+				most = max(most, runs)
 			}
 			return nil
 		})
@@ -262,73 +239,21 @@ func TestEventIndexBounds(t *testing.T) {
 	}
 }
 
-func TestLevelOf(t *testing.T) {
-	for n, want := range map[int]int{1: 0, 7: 0, 8: 1, 63: 1, 64: 2, 511: 2, 512: 3, 4095: 3, 4096: 4} {
-		if got := levelOf(n); got != want {
-			t.Errorf("levelOf(%d) = %d, want %d", n, got, want)
+// addBounded adds a batch of n ids, checks how much that moves, and tells how many runs there are.
+func addBounded(tx *bbolt.Tx, n, batch int) (int, error) {
+	x, mem := idIndex{idKind: byEvent}, arena{}
+	defer x.release()
+	if err := x.open(tx, n); err != nil {
+		return 0, err
+	}
+	for _, m := range x.moves {
+		if len(m.entries) > effort(n) {
+			return 0, fmt.Errorf("a write of %d moved %d entries", n, len(m.entries))
 		}
 	}
-}
-
-func TestChunk(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		want := rapid.SliceOf(rapid.Custom(func(t *rapid.T) entry {
-			return entry{
-				prefix:   rapid.Uint64().Draw(t, "prefix"),
-				location: location{rapid.Uint32().Draw(t, "shard"), rapid.Uint64().Draw(t, "t")},
-			}
-		})).Draw(t, "entries")
-		slices.SortFunc(want, entry.compare)
-		c, err := openChunk(appendChunk(nil, want))
-		if err != nil || c.len() != len(want) {
-			t.Fatalf("%v, %d entries, want %d", err, c.len(), len(want))
-		}
-		for i, e := range want {
-			if c.entry(i) != e {
-				t.Fatalf("entry %d is %+v, want %+v", i, c.entry(i), e)
-			}
-			if !slices.Contains(c.find(nil, e.prefix), e.location) {
-				t.Fatalf("entry %d is not found", i)
-			}
-		}
-	})
-}
-
-func TestDamagedIndex(t *testing.T) {
-	for name, data := range map[string][]byte{"empty": {}, "short": {1}, "wide": {5, 1}, "long": {0, 9}, "cut off": {1, 1, 0, 0, 0}} {
-		if _, err := openChunk(data); !errors.Is(err, errDamaged) {
-			t.Errorf("chunk %s: %v, want errDamaged", name, err)
-		}
+	for j := range n {
+		x.add(uuid.New(), 0, uint64(batch*n+j+1))
 	}
-	var r runs
-	r.add(3)
-	r.add(300)
-	data := r.append(nil)
-	if err := new(runs).decode(data[:len(data)-1]); !errors.Is(err, errDamaged) {
-		t.Errorf("runs cut off: %v, want errDamaged", err)
-	}
-	data[0] = 2
-	if err := new(runs).decode(data); err == nil {
-		t.Error("another version was taken")
-	}
-}
-
-func TestTimeKeyOrder(t *testing.T) {
-	anyPlace := rapid.Custom(func(t *rapid.T) place {
-		return place{
-			time:  rapid.Int64().Draw(t, "time"),
-			shard: int(rapid.Uint32().Draw(t, "shard")),
-			t:     rapid.Uint64().Draw(t, "t"),
-		}
-	})
-	rapid.Check(t, func(t *rapid.T) {
-		a, b := anyPlace.Draw(t, "a"), anyPlace.Draw(t, "b")
-		ka, kb := timeKey(nil, 0, a), timeKey(nil, 0, b)
-		if slices.Compare(ka, kb) != a.compare(b) {
-			t.Fatalf("keys %x and %x are not in the order of %+v and %+v", ka, kb, a, b)
-		}
-		if got, err := parseTimeKey(ka[1:]); err != nil || got != a {
-			t.Fatalf("got %+v, %v; want %+v", got, err, a)
-		}
-	})
+	err := x.flush(&mem)
+	return len(x.runs.all), err
 }

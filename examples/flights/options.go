@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+)
+
+type options struct {
+	data, expect, file string
+	batch              int
+
+	asOf            instant
+	history, tail   string
+	carrier, origin string
+	day             instant
+	delays          bool
+}
+
+// instant is a flag's value; nil when it was not given.
+type instant struct{ at *time.Time }
+
+func (i *instant) String() string { return "" }
+
+func (i *instant) Set(s string) error {
+	t, err := parseInstant(s)
+	i.at = &t
+	return err
+}
+
+const usage = `usage: flights [-data DIR] [-expect FILE] [-batch N] [-asof TIME] [questions] [FILE]
+
+Sends the commands of FILE (gzipped or not; - is the standard input), and then prints the table of the carriers, or the answers
+to the questions: -carrier, -tail, -history, -origin with -day, -delays. Without FILE it asks what the folder holds already.
+`
+
+func parse(args []string, errs io.Writer) (o options, err error) {
+	flags := flag.NewFlagSet("flights", flag.ContinueOnError)
+	flags.SetOutput(errs)
+	flags.StringVar(&o.data, "data", "data/flights", "the data `folder`")
+	flags.StringVar(&o.expect, "expect", "", "compare the table with this `file`")
+	flags.IntVar(&o.batch, "batch", 5000, "commands sent at a time")
+	flags.Var(&o.asOf, "asof", "answer as of this `time`, such as 2013-01-10 (its beginning)")
+	flags.StringVar(&o.history, "history", "", "all versions of the flight with this `key`, such as UA1545/2013-01-01/EWR")
+	flags.StringVar(&o.tail, "tail", "", "the flights of the aircraft with this tail `number`, such as N14228")
+	flags.StringVar(&o.carrier, "carrier", "", "the flights of the carrier with this `code`, counted")
+	flags.StringVar(&o.origin, "origin", "", "the flights from this `airport`, on the day that -day gives")
+	flags.Var(&o.day, "day", "the `day` for -origin, such as 2013-01-05")
+	flags.BoolVar(&o.delays, "delays", false, "the longest chains of delay; builds a second aggregate when it is not there yet")
+	flags.Usage = func() {
+		fmt.Fprint(errs, usage)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if o.file = flags.Arg(0); flags.NArg() > 1 {
+		flags.Usage()
+		return o, errors.New("name one file, or - for the standard input; flags stand before it")
+	}
+	return o, o.check()
+}
+
+func (o *options) check() error {
+	if o.batch < 1 {
+		return errors.New("-batch must be at least 1")
+	}
+	if (o.origin == "") != (o.day.at == nil) {
+		return errors.New("-origin and -day go together: -origin EWR -day 2013-01-05")
+	}
+	if _, err := os.Stat(o.data); o.file == "" && errors.Is(err, fs.ErrNotExist) {
+		return o.noFlights()
+	}
+	return nil
+}
+
+// noFlights is the error of a question to a folder that holds nothing.
+func (o *options) noFlights() error {
+	return fmt.Errorf("there are no flights in %s yet: name one file to send, or - for the standard input", o.data)
+}
+
+// asks tells whether there is a question other than for the table.
+func (o *options) asks() bool {
+	return o.history != "" || o.tail != "" || o.carrier != "" || o.origin != "" || o.delays
+}

@@ -1,0 +1,85 @@
+package cqrs
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"testing"
+
+	"github.com/cqrs-server/cqrs/queue"
+	"github.com/cqrs-server/cqrs/store"
+	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
+)
+
+// End is how the marks say that a command ended: at a t, or refused.
+func End(t *testing.T, rt *Runtime, id uuid.UUID) (at uint64, refused bool) {
+	t.Helper()
+	m, found, err := rt.shards[0].agg.ended(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.t, found && m.t == 0
+}
+
+// Commits counts the write transactions that the first shard's file has ever seen.
+func Commits(t *testing.T, rt *Runtime) (n int) {
+	t.Helper()
+	if err := rt.files[0].View(func(tx *bbolt.Tx) error { n = tx.ID(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// FailCommits has commit called in place of bbolt's on the first shard's file.
+func FailCommits(rt *Runtime, commit func(*bbolt.Tx) error) { rt.files[0].CommitBy(commit) }
+
+// CommandBounds are the bounds of the first shard's command queue, and FeedbackBounds those of its feedback.
+func CommandBounds(t *testing.T, rt *Runtime) (start, end int64) {
+	return bounds(t, rt, topicCommands)
+}
+
+// FeedbackBounds are the bounds of the first shard's feedback queue.
+func FeedbackBounds(t *testing.T, rt *Runtime) (start, end int64) {
+	return bounds(t, rt, topicFeedback)
+}
+
+func bounds(t *testing.T, rt *Runtime, topic string) (start, end int64) {
+	t.Helper()
+	start, end, err := rt.queue.Bounds(t.Context(), topic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start, end
+}
+
+// AppendDead puts a message among the dead letters, as it is.
+func AppendDead(t *testing.T, rt *Runtime, value []byte) {
+	t.Helper()
+	if err := rt.queue.Append(t.Context(), topicDead, 0, []queue.Message{{Value: value}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// DigestOf is the running digest, reckoned anew from records.
+func DigestOf(records []store.Record) (d Digest) {
+	for i := range records {
+		d = sha256.Sum256(records[i].Append(d[:]))
+	}
+	return d
+}
+
+// LetterOf is the form in which an error is kept among the dead letters.
+func LetterOf(e *Error, value []byte) []byte {
+	e.origin = &command{message: queue.Message{Value: value}}
+	return encodeLetter(e, 1<<20)
+}
+
+// LetterValue is the message that a kept letter holds.
+func LetterValue(t *testing.T, raw []byte) []byte {
+	t.Helper()
+	var l letter
+	if err := json.Unmarshal(raw, &l); err != nil {
+		t.Fatal(err)
+	}
+	return l.Value
+}

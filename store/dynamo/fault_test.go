@@ -1,0 +1,227 @@
+package dynamo_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/cqrs-server/cqrs/internal/servers/dynamoserver"
+	"github.com/cqrs-server/cqrs/store"
+	"github.com/cqrs-server/cqrs/store/dynamo"
+)
+
+var faults = map[string]fault{
+	"throttled 9 of 10":        sometimes(0.9, throttled),
+	"server errors 5 of 10":    sometimes(0.5, broken),
+	"garbage 5 of 10":          sometimes(0.5, garbage),
+	"answer lost 5 of 10":      sometimes(0.5, answerLost),
+	"no answer 1 of 10":        sometimes(0.1, hangs),
+	"parts of batches":         partial,
+	"parts, throttled, broken": sometimes(0.3, either(throttled, broken, garbage, answerLost, partial)),
+}
+
+func either(all ...fault) fault {
+	var mu sync.Mutex
+	n := 0
+	return func(r *http.Request, op string, body []byte, pass func() (*http.Response, error)) (*http.Response, error) {
+		mu.Lock()
+		n++
+		f := all[n%len(all)]
+		mu.Unlock()
+		return f(r, op, body, pass)
+	}
+}
+
+// TestInvariant20Faults puts and reads through a network that fails. What Put says is done is there, once, and nothing else.
+func TestInvariant20Faults(t *testing.T) {
+	for name, f := range faults {
+		for _, way := range []string{"Put", "PutNew"} {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				s, n := newStore(t, f, dynamo.Timeout(300*time.Millisecond), dynamo.LongestPause(5*time.Millisecond))
+				w := newWorld()
+				records := append(w.records(40), w.record(), w.record([]byte("a"), []byte("b"), []byte("c")))
+				put := s.Put
+				if way == "PutNew" {
+					put = s.PutNew
+				}
+				for _, part := range [][]store.Record{records[:1], records[1:30], records[20:]} {
+					if err := put(t.Context(), part); err != nil {
+						t.Fatal(err)
+					}
+				}
+				logIs(t, s, records)
+				eventsAre(t, s, w.kind, records)
+				good := dynamo.New(newClient(address(t), nil), s.Table())
+				logIs(t, good, records)
+				eventsAre(t, good, w.kind, records)
+				if n.faults.Load() == 0 {
+					t.Error("the fault did not happen")
+				}
+			})
+		}
+	}
+}
+
+func TestDownForAWhile(t *testing.T) {
+	down := &downFor{d: 2 * time.Second}
+	s, _ := newStore(t, down.fault, dynamo.FirstAnswer(time.Second))
+	w := newWorld()
+	records := w.records(60)
+	if err := s.Put(t.Context(), records[:1]); err != nil {
+		t.Fatal(err)
+	}
+	down.armed.Store(true)
+	if err := s.Put(t.Context(), records[1:]); err != nil {
+		t.Fatal(err)
+	}
+	logIs(t, s, records)
+}
+
+// TestContextEndsUnderFault checks that a call ends with its context, and says what was in the way.
+func TestContextEndsUnderFault(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault fault
+		want  string
+	}{
+		"throttled": {throttled, "injected"},
+		"cut off":   {sometimes(1, answerLost), errCut.Error()},
+		"no answer": {hangs, "deadline exceeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := newStore(t, c.fault, dynamo.FirstAnswer(time.Hour))
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			start := time.Now()
+			err := s.Put(ctx, newWorld().records(3))
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Put gave %v", err)
+			}
+			if d := time.Since(start); d > 3*time.Second {
+				t.Errorf("Put went on for %v", d)
+			}
+		})
+	}
+}
+
+func TestMissingTable(t *testing.T) {
+	s := dynamo.New(newClient(address(t), nil), "no-such-table")
+	for name, err := range failing(t, s) {
+		if _, ok := errors.AsType[*types.ResourceNotFoundException](err); !ok || !strings.Contains(err.Error(), "no-such-table") ||
+			!strings.Contains(err.Error(), "CreateTable") {
+			t.Errorf("%s gave %v", name, err)
+		}
+	}
+}
+
+// failing are the errors of all calls, which must come within seconds.
+func failing(t *testing.T, s *dynamo.Store) map[string]error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	r := newWorld().records(1)
+	_, event := s.Event(ctx, r[0].Events[0].ID)
+	_, commit := s.Commit(ctx, r[0].Command)
+	_, last := s.Last(ctx, 1)
+	errs := map[string]error{
+		"Put": s.Put(ctx, r), "PutNew": s.PutNew(ctx, r), "Event": event, "Commit": commit, "Last": last, "Log": nil, "Query": nil,
+	}
+	for _, errs["Log"] = range s.Log(ctx, 1, 1) {
+	}
+	for _, errs["Query"] = range s.Query(ctx, store.Query{Type: "a"}) {
+	}
+	if ctx.Err() != nil {
+		t.Fatal("the calls did not end within seconds")
+	}
+	return errs
+}
+
+func TestWrongEndpoint(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>welcome</html>") }))
+	defer site.Close()
+	nothing := httptest.NewServer(http.NotFoundHandler())
+	defer nothing.Close()
+	for name, url := range map[string]string{
+		"nobody listens": "http://" + closed.Addr().String(), "a web site": site.URL, "nothing there": nothing.URL, "no such host": "http://no.such.host.invalid",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := dynamo.New(newClient(url, nil), "events", dynamo.FirstAnswer(300*time.Millisecond))
+			errs := failing(t, s)
+			errs["CreateTable"] = s.CreateTable(t.Context())
+			for call, err := range errs {
+				if err == nil || !strings.Contains(err.Error(), "endpoint") || !strings.Contains(err.Error(), "events") {
+					t.Errorf("%s gave %v", call, err)
+				}
+			}
+		})
+	}
+}
+
+// TestRestart kills the server while records are put, and starts it again on the same data.
+func TestRestart(t *testing.T) {
+	server := dynamoserver.Start(t)
+	s := dynamo.New(newClient(server.URL, nil), newTable(t, server.URL), dynamo.Timeout(2*time.Second))
+	w := newWorld()
+	records := w.records(150)
+	if err := s.Put(t.Context(), records[:10]); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	first := make(chan struct{})
+	go func() {
+		for i := 10; i < len(records); i += 10 {
+			if err := s.Put(t.Context(), records[i:i+10]); err != nil {
+				done <- err
+				return
+			}
+			if i == 50 {
+				close(first)
+			}
+		}
+		done <- nil
+	}()
+	<-first
+	server.Kill()
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	logIs(t, s, records)
+	eventsAre(t, s, w.kind, records)
+}
+
+func TestParallelIsBounded(t *testing.T) {
+	s, n := newStore(t, nil, dynamo.Parallel(3))
+	w := newWorld()
+	records := w.records(100)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			if err := s.Put(t.Context(), records[i*25:(i+1)*25]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	logIs(t, s, records)
+	if most := n.most.Load(); most > 3 {
+		t.Errorf("%d requests were under way at once, and 3 are allowed", most)
+	}
+}
