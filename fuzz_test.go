@@ -111,6 +111,7 @@ func FuzzVersion(f *testing.F) {
 	f.Add(v.append(nil, []byte("row")), uint64(4))
 	f.Add([]byte{0xff, 1, 2, 3, 4, 5, 6, 7, 8}, uint64(1))
 	f.Add([]byte{}, uint64(0))
+	f.Add([]byte{7 << countAt, 9, 1}, uint64(8))
 	f.Fuzz(func(t *testing.T, b []byte, at uint64) {
 		var v, again version
 		if err := v.decode(b); err != nil {
@@ -118,6 +119,9 @@ func FuzzVersion(f *testing.F) {
 				t.Error(err)
 			}
 			return
+		}
+		if len(b) < 1+v.n {
+			t.Errorf("%x holds %d t's", b, v.n)
 		}
 		replacedAt(v.ts[:v.n], at)
 		if err := again.decode(v.append(nil, v.row)); err != nil || again.ts != v.ts || again.deleted != v.deleted || !bytes.Equal(again.row, v.row) {
