@@ -30,9 +30,7 @@ type Commit struct {
 	Repeat bool    // the command had been accepted before: its effects are there
 
 	bytes   []byte   // the Record, encoded
-	accept  Digest   // the running digest after it
 	remarks []*Error // what the sender is told beside the events
-	decoded bool     // Values came from the Record's bytes
 	command *command // what it was decided for; nil when it was read from the log
 }
 

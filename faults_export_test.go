@@ -2,7 +2,6 @@ package cqrs
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"testing"
 
 	"github.com/cqrs-server/cqrs/queue"
@@ -72,14 +71,4 @@ func DigestOf(records []store.Record) (d Digest) {
 func LetterOf(e *Error, value []byte) []byte {
 	e.origin = &command{message: queue.Message{Value: value}}
 	return encodeLetter(e, 1<<20)
-}
-
-// LetterValue is the message that a kept letter holds.
-func LetterValue(t *testing.T, raw []byte) []byte {
-	t.Helper()
-	var l letter
-	if err := json.Unmarshal(raw, &l); err != nil {
-		t.Fatal(err)
-	}
-	return l.Value
 }

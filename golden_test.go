@@ -56,10 +56,7 @@ func (goldenBoom) CommandType() string           { return "user/boom" }
 func (goldenBadAgg) CommandType() string         { return "user/badagg" }
 
 // goldenEvent is data as the original has it: a map.
-type goldenEvent struct {
-	typ  string
-	data map[string]any
-}
+type goldenEvent struct{ data map[string]any }
 
 func (e goldenEvent) MarshalJSON() ([]byte, error)  { return json.Marshal(e.data) }
 func (e *goldenEvent) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &e.data) }
@@ -166,9 +163,9 @@ type goldenUser struct {
 }
 
 var (
-	goldenUsers  = cqrs.NewTable("users", func(u goldenUser) uuid.UUID { return u.UUID })
-	goldenNames  = cqrs.NewUniqueIndex(goldenUsers, "name", func(u goldenUser) []string { return []string{u.Name} })
-	goldenEmails = cqrs.NewUniqueIndex(goldenUsers, "email", func(u goldenUser) []string { return []string{u.Email} })
+	goldenUsers = cqrs.NewTable("users", func(u goldenUser) uuid.UUID { return u.UUID })
+	goldenNames = cqrs.NewUniqueIndex(goldenUsers, "name", func(u goldenUser) []string { return []string{u.Name} })
+	_           = cqrs.NewUniqueIndex(goldenUsers, "email", func(u goldenUser) []string { return []string{u.Email} })
 )
 
 type goldenView struct{}

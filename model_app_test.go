@@ -1,11 +1,14 @@
 package cqrs_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	"github.com/cqrs-server/cqrs"
 	"github.com/google/uuid"
@@ -195,6 +198,18 @@ func modelConfig() cqrs.Config {
 		Aggregator: modelFold{}, Tables: []cqrs.AnyTable{names, numbers, ids, spots}, NoSync: true,
 	}
 }
+
+// retries counts what the runtime tries again. A read that fails and passes when its batch is over would not be seen otherwise.
+type retries struct{ atomic.Int64 }
+
+func (r *retries) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("trying again")) {
+		r.Add(1)
+	}
+	return len(line), nil
+}
+
+func (r *retries) log() *slog.Logger { return slog.New(slog.NewTextHandler(r, nil)) }
 
 // probeFor makes the envelope of a probe.
 func probeFor(c cqrs.Consistency, basis uint64, refuse bool, queries ...query) cqrs.Envelope {

@@ -41,6 +41,7 @@ type modelRun struct {
 	dir    string
 	rt     *cqrs.Runtime
 	ended  chan error
+	again  retries
 	worlds []*world // by t
 	keep   uint64   // Config.KeepHistory: older t are not read
 	failed uint64   // folds
@@ -60,7 +61,7 @@ func newModelRun(t *rapid.T) *modelRun {
 
 func (m *modelRun) open(t rapid.TB) {
 	cfg := modelConfig()
-	cfg.KeepHistory = m.keep
+	cfg.KeepHistory, cfg.Log = m.keep, m.again.log()
 	m.openWith(t, cfg)
 }
 
@@ -256,6 +257,9 @@ func (m *modelRun) compare(t *rapid.T) {
 	}
 	if got := m.rt.Health()[0].Failed; got != m.failed {
 		t.Fatalf("%d folds failed, wanted %d", got, m.failed)
+	}
+	if n := m.again.Load(); n > 0 {
+		t.Fatalf("%d batches were tried again", n)
 	}
 	for _, at := range []uint64{m.t(), m.drawBasis(t), m.drawBasis(t)} {
 		for _, q := range append(m.drawQueries(t), wholeQueries()...) {

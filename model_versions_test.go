@@ -45,7 +45,9 @@ func revOf(t uint64, every int) int {
 
 // Within a batch a decision sees the value at its basis, also where the versions it needs have not been written to the file yet.
 func TestAsOfBasisWithinABatch(t *testing.T) {
-	rt, _, _ := start(t, t.TempDir(), modelConfig())
+	cfg, again := modelConfig(), &retries{}
+	cfg.Log = again.log()
+	rt, _, _ := start(t, t.TempDir(), cfg)
 	q := query{Source: "numbers", Op: "get"}
 	var envelopes []cqrs.Envelope
 	var wants []uint64 // the basis of each probe; 0: a change
@@ -62,6 +64,14 @@ func TestAsOfBasisWithinABatch(t *testing.T) {
 	}
 	checkProbes(t, rt, envelopes[:40], wants[:40]) // the next batch needs versions from the file and from itself
 	checkProbes(t, rt, envelopes[40:], wants[40:])
+	for range 10 { // the version that the first change of a batch replaces
+		now := rt.View().T()
+		change := changeOf(puts("numbers", item{Rev: int(now) + 1}))
+		checkProbes(t, rt, []cqrs.Envelope{change, probeFor(cqrs.AsOfBasis, now, false, q)}, []uint64{0, now})
+	}
+	if n := again.Load(); n > 0 {
+		t.Errorf("%d batches were tried again", n)
+	}
 }
 
 // checkProbes submits all at once, and compares what the probes see.

@@ -36,9 +36,10 @@ func (q Range[V]) First(r Reader) (row V, err error) {
 
 // Count counts the rows.
 func (q Range[V]) Count(r Reader) (n int, err error) {
+	rest := q
 	for more := true; more && err == nil; {
 		var keys int
-		keys, q.from, q.to, more, err = q.step(r, false, countChunk, func(*txReader, []byte, []byte) error { return nil })
+		keys, rest.from, rest.to, more, err = rest.step(r, false, countChunk, func(*txReader, []byte, []byte) error { return nil })
 		n += keys
 	}
 	return n, err

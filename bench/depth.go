@@ -25,7 +25,7 @@ var depth = benchmark{
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, many.close()) }()
-		pairs, err := race(e, depthTurns*e.rounds, contender{"many behind it", many.run}, contender{"few behind it", few.run})
+		pairs, err := race(e.unhurried(), depthTurns*e.rounds, contender{"many behind it", many.run}, contender{"few behind it", few.run})
 		if err != nil {
 			return nil, err
 		}

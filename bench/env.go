@@ -32,6 +32,13 @@ func (e *env) close() error { return os.RemoveAll(e.root) }
 // late tells that the time for all benchmarks is used up: what is left is measured less often.
 func (e *env) late() bool { return time.Now().After(e.deadline) }
 
+// unhurried is for turns that are short beside what was done to come to them.
+func (e *env) unhurried() *env {
+	u := *e
+	u.deadline = time.Now().Add(time.Hour)
+	return &u
+}
+
 const (
 	leastN = 1000
 	mostN  = 100_000

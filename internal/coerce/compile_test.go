@@ -72,7 +72,8 @@ type unusable struct {
 	St   fmt.Stringer
 	Keys map[float64]int
 	PP   **int
-	Str  string         `json:"str,string"`
+	Str  string `json:"str,string"`
+	//lint:ignore SA5008 it is here to be refused
 	Odd  int            `json:"a\"b"`
 	Rest map[string]int `cqrs:"rest"`
 	*line

@@ -28,6 +28,7 @@ type person struct {
 	Address address   `json:"address"`
 	Boss    *person   `json:"boss"`
 	Color   string    `json:"color" validate:"omitempty,oneof=red green"`
+	//lint:ignore U1000 it is here to be passed over
 	hidden  int
 	Skipped string `json:"-"`
 }

@@ -138,6 +138,7 @@ type (
 	}
 	deep struct {
 		S string
+		//lint:ignore SA5008 encoding/json takes it as the name "-"
 		F float64 `json:"-,"`
 	}
 	Exported struct{ A int }

@@ -10,7 +10,8 @@ import (
 type period struct {
 	From int `json:"from"`
 	To   int `json:"to" validate:"gtefield=From"`
-	ran  *int
+	//lint:ignore U1000 it is here to be passed over
+	ran *int
 }
 
 func (p period) Validate() error {

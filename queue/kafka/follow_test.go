@@ -143,14 +143,17 @@ func TestPollBounded(t *testing.T) {
 	defer p.stop()
 	p.read(1)
 	w := q.followerOf(partition{topic, 0})
-	bytes := func() int {
+	idle := 0 // looks in a row at which nothing was being read
+	eventually(t, "it to stop reading", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return w.bytes
-	}
-	eventually(t, "the buffer to be full", func() bool { return bytes() >= followLimit })
-	if b := bytes(); b > 2*followLimit {
-		t.Errorf("%d bytes are read in advance", b)
+		if idle++; w.cancel != nil || w.bytes < followLimit {
+			idle = 0
+		}
+		return idle > 20
+	})
+	if w.bytes > 2*followLimit {
+		t.Errorf("%d bytes are read in advance", w.bytes)
 	}
 	p.read(n - 1)
 }

@@ -36,6 +36,7 @@ func (q *Queue) traits(ctx context.Context, topic string) (traits, error) {
 		return t, nil
 	}
 	resource := sarama.ConfigResource{Type: sarama.TopicResource, Name: q.prefix + topic}
+	//lint:ignore SA1019 one resource is asked for, and this method does just that
 	entries, err := ask(ctx, q, func() ([]sarama.ConfigEntry, error) { return q.admin.DescribeConfig(resource) })
 	if err != nil {
 		return traits{}, q.explain("read the configuration of", partition{topic, -1}, err)
@@ -94,6 +95,7 @@ func maxBatchOf(e sarama.ConfigEntry) (int, error) {
 func brokerMaxBatch(client sarama.Client, admin sarama.ClusterAdmin) (int, error) {
 	for _, b := range client.Brokers() {
 		resource := sarama.ConfigResource{Type: sarama.BrokerResource, Name: fmt.Sprint(b.ID()), ConfigNames: []string{"message.max.bytes"}}
+		//lint:ignore SA1019 one resource is asked for, and this method does just that
 		entries, err := admin.DescribeConfig(resource)
 		if errors.Is(err, sarama.ErrClusterAuthorizationFailed) {
 			return defaultMaxBatch, nil

@@ -182,7 +182,7 @@ func TestOwnWorkReturns(t *testing.T) {
 	q := openQueue(t, fakeCluster(t).ListenAddrs())
 	topic := makeTopic(t, q)
 	ctx, cancel := context.WithCancel(t.Context())
-	calls, ended := make(chan int, 100), make(chan int, 100)
+	calls := make(chan int, 100)
 	done := make(chan error, 1)
 	go func() {
 		done <- q.Own(ctx, topic, func(ctx context.Context, shard int) error {
@@ -191,7 +191,6 @@ func TestOwnWorkReturns(t *testing.T) {
 				return nil
 			}
 			<-ctx.Done()
-			ended <- shard
 			return ctx.Err()
 		})
 	}()
@@ -199,21 +198,19 @@ func TestOwnWorkReturns(t *testing.T) {
 		<-calls
 	}
 	var o owners
-	m := o.join(t, "guest", openQueue(t, fakeBrokersOf(q), Group(q.group)), topic) // a rebalance, and another
+	m := o.join(t, "guest", openQueue(t, q.brokers, Group(q.group)), topic) // a rebalance, and another
 	eventually(t, "the guest to work", func() bool { return o.count() > 0 })
 	m.leave(t)
-	<-calls
+	seen := map[int]int{}
+	for seen[0] == 0 || seen[2] == 0 { // all that the guest may have had is ours again
+		seen[<-calls]++
+	}
 	cancel()
 	<-done
-	close(calls)
-	for shard := range calls {
-		if shard == 1 {
-			t.Error("work was called again for the shard that it was done with")
-		}
+	if seen[1] > 0 {
+		t.Error("work was called again for the shard that it was done with")
 	}
 }
-
-func fakeBrokersOf(q *Queue) []string { return q.brokers }
 
 // The owner commits for the topics of the shard; another one can't while it works.
 func TestCommitWhileOwned(t *testing.T) {

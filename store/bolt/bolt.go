@@ -106,10 +106,8 @@ func putFile(ctx context.Context, f *boltfile.File, b batch) (refused, err error
 	if len(b) == 0 {
 		return nil, nil
 	}
-	w := newWriter() // others put at the same time, until it is their turn
 	err = f.Update(ctx, func(tx *bbolt.Tx) (err error) {
-		defer w.release()
-		refused, err = w.write(tx, b)
+		refused, err = newWriter().write(tx, b) // its memory is not used again: the transaction goes on after this call
 		return err
 	})
 	if err != nil {

@@ -407,6 +407,50 @@ func TestTampered(t *testing.T) {
 	}
 }
 
+// TestOverlap has two runs that overlap and agree, as two writers leave them that did not see each other.
+func TestOverlap(t *testing.T) {
+	s, _ := newStore(t, nil)
+	records := newWorld().records(20)
+	mustPut(t, s.Put, records...)
+	_, err := newClient(address(t), nil).PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(s.Table()), Item: dynamo.RunItem(records[4:6]...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logIs(t, s, records)
+	if last, err := s.Last(t.Context(), records[0].Shard); err != nil || last != 20 {
+		t.Errorf("Last = %d, %v", last, err)
+	}
+	for _, r := range records {
+		if got, err := s.Commit(t.Context(), r.Command); err != nil || got.T != r.T {
+			t.Errorf("Commit at t %d gave t %d, %v", r.T, got.T, err)
+		}
+	}
+	for r, err := range s.Log(t.Context(), records[0].Shard, 15) {
+		if err != nil || r.T < 15 {
+			t.Fatalf("Log from 15 gave t %d, %v", r.T, err)
+		}
+	}
+	mustPut(t, s.Put, records[3:15]...)
+	logIs(t, s, records)
+}
+
+// TestUnevenQuery has events of which most are in one partition of the index, and more than a page.
+func TestUnevenQuery(t *testing.T) {
+	s, _ := newStore(t, nil)
+	w := newWorld()
+	many := func() (payloads [][]byte) {
+		for i := range 1100 {
+			payloads = append(payloads, []byte{byte(i), byte(i >> 8)})
+		}
+		return payloads
+	}
+	records := append([]store.Record{w.record(many()...)}, w.records(20)...)
+	records = append(records, w.record(many()...))
+	mustPut(t, s.PutNew, records...)
+	logIs(t, s, records)
+	eventsAre(t, s, w.kind, records)
+}
+
 // TestNumberedTwice has two runs that overlap and differ, as two broken writers can leave them.
 func TestNumberedTwice(t *testing.T) {
 	s, _ := newStore(t, nil)
