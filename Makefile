@@ -1,5 +1,6 @@
 # make test     everything there is to test; from a fresh clone it needs Go only
 # make servers  the Kafka queue and the DynamoDB store on real servers, which it starts itself (needs Java and Maven)
+# make race     the same under the race detector
 # make lint     gofmt, go vet, staticcheck
 # make bench    speed, side by side with others, as ratios (a module of its own: bench/)
 # make vuln     known vulnerabilities in what is linked (a report)
@@ -10,7 +11,7 @@ TOOL     = $(GO) tool -modfile=tools/go.mod
 
 .PHONY: test lint race unit servers bench vuln
 
-test: lint race
+test: lint unit
 
 race:
 	$(GO) test -race -timeout $(TIMEOUT) ./...
