@@ -36,13 +36,17 @@ func (q Range[V]) First(r Reader) (row V, err error) {
 
 // Count counts the rows.
 func (q Range[V]) Count(r Reader) (n int, err error) {
-	rest := q
 	for more := true; more && err == nil; {
-		var keys int
-		keys, rest.from, rest.to, more, err = rest.step(r, false, countChunk, func(*txReader, []byte, []byte) error { return nil })
+		keys, from, to, left, e := q.step(r, false, countChunk, func(*txReader, []byte, []byte) error { return nil })
+		q, more, err = q.within(from, to), left, e
 		n += keys
 	}
 	return n, err
+}
+
+// within is the same range with other bounds.
+func (q Range[V]) within(from, to []byte) Range[V] {
+	return Range[V]{walked: q.walked, rows: q.rows, from: from, to: to, err: q.err}
 }
 
 // Cursor says where a page ended, as text that may be sent to a client and come back. The empty Cursor is the beginning.
