@@ -60,7 +60,7 @@ var readers = sync.Pool{New: func() any { return &txReader{rowTx: new(rowTx)} }}
 
 func (v View) begin() (*txReader, error) {
 	if v.agg == nil {
-		return nil, errors.New("cqrs: a View that no Runtime made")
+		return nil, errNoView
 	}
 	if err := v.agg.position().canRead(v.t, v.agg.shard); err != nil {
 		return nil, err
@@ -116,9 +116,10 @@ type position struct {
 	latest    int64  // the latest time of a command, milliseconds
 	horizon   uint64 // the oldest t that can be read
 	digest    Digest
+	anchor    anchor // of the message before offset, in an event queue of its own
 }
 
-const positionSize = 6*8 + 32
+const positionSize = 6*8 + 32 + 16
 
 // canRead tells why t can't be read.
 func (p *position) canRead(t uint64, shard int) error {
@@ -138,10 +139,14 @@ func (p *position) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, p.failed)
 	b = binary.BigEndian.AppendUint64(b, uint64(p.latest))
 	b = binary.BigEndian.AppendUint64(b, p.horizon)
-	return append(b, p.digest[:]...)
+	b = append(b, p.digest[:]...)
+	return append(b, p.anchor[:]...)
 }
 
 func (p *position) decode(b []byte) error {
+	if len(b) == positionSize-len(p.anchor) { // from before there were anchors
+		b = append(bytes.Clone(b), p.anchor[:]...)
+	}
 	if len(b) != positionSize {
 		return fmt.Errorf("the aggregate's position has %d bytes instead of %d: the file is damaged", len(b), positionSize)
 	}
@@ -152,6 +157,7 @@ func (p *position) decode(b []byte) error {
 	p.latest = int64(binary.BigEndian.Uint64(b[32:]))
 	p.horizon = binary.BigEndian.Uint64(b[40:])
 	p.digest = Digest(b[48:])
+	p.anchor = anchor(b[80:])
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/queue"
 )
 
 // batch is the work of a shard between two commits: one write transaction on the shard's file, in which commands are taken from the
@@ -17,6 +18,11 @@ type batch struct {
 	deliver uint64  // the t that outputs outside the file will have seen
 	used    bool    // something was written, or waits to be
 
+	log    []queue.Message // what the batch appends to the event queue, in order
+	buried []ended         // commands that end in the dead letters
+	fenced bool            // an error depends on the value and is not in the log: the log must still end where the batch thinks
+	extra  func() error    // writes what a medium keeps beside the position; may be nil
+
 	decision Decision
 	hashing  []byte // scratch
 	commands []command
@@ -25,6 +31,7 @@ type batch struct {
 	savedPos  position // at the last mark
 	savedRows rowMark
 	savedDone int
+	savedLog  int
 }
 
 // ended tells a sender how its command ended.
@@ -43,16 +50,17 @@ func (b *batch) begin(context.Context) error {
 	}
 	b.behind = b.shard.foreign && b.shard.delivered < b.pos.t
 	b.used = b.tx.TakeWaiting() > 0
+	b.fenced = false
 	return nil
 }
 
 func (b *batch) mark() {
-	b.savedPos, b.savedRows, b.savedDone = b.pos, b.rows.mark(), len(b.done)
+	b.savedPos, b.savedRows, b.savedDone, b.savedLog = b.pos, b.rows.mark(), len(b.done), len(b.log)
 }
 
 // undo takes back what the segment since the last mark did.
 func (b *batch) undo() {
-	b.pos, b.done = b.savedPos, b.done[:b.savedDone]
+	b.pos, b.done, b.log = b.savedPos, b.done[:b.savedDone], b.log[:b.savedLog]
 	b.err = errors.Join(b.err, b.rows.rollback(b.savedRows))
 }
 
@@ -72,6 +80,11 @@ func (b *batch) commit() error {
 	b.pos.delivered = b.pos.t
 	if b.shard.foreign {
 		b.pos.delivered = b.shard.delivered
+	}
+	if b.extra != nil {
+		if err := b.extra(); err != nil {
+			return err
+		}
 	}
 	if err := b.save(); err != nil {
 		return err
@@ -100,7 +113,8 @@ func (b *batch) rollback() {
 func (b *batch) clear() {
 	b.rows.release()
 	clear(b.done)
-	b.done = b.done[:0]
+	clear(b.log)
+	b.done, b.log = b.done[:0], b.log[:0]
 }
 
 // finish is called when all outputs have been flushed.

@@ -134,6 +134,7 @@ func counterConfig() cqrs.Config {
 // start opens a runtime in dir and runs it with hooks; stop closes it.
 func start(t *testing.T, dir string, cfg cqrs.Config) (rt *cqrs.Runtime, h *hooks, stop func()) {
 	t.Helper()
+	closeMedia := addMedia(t, dir, &cfg)
 	rt, err := cqrs.Open(dir, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +149,7 @@ func start(t *testing.T, dir string, cfg cqrs.Config) (rt *cqrs.Runtime, h *hook
 			return
 		}
 		stopped = true
-		if err := errors.Join(rt.Close(), <-ended); err != nil {
+		if err := errors.Join(rt.Close(), <-ended, closeMedia()); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	}

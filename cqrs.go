@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"github.com/google/uuid"
@@ -57,8 +58,17 @@ type Config struct {
 	// Progress hears of aggregates that are being built, about once a second.
 	Progress func(Progress)
 
+	// Queue carries commands, log, feedback and dead letters between processes, such as Kafka (package queue/kafka). It stays the
+	// caller's: close it after the runtime. Its topics are those that Topics names, each with a partition for each shard. Defaults to
+	// local files.
+	Queue queue.Queue
+	// Store is the archive of accepted events, such as DynamoDB (package store/dynamo). It stays the caller's. Defaults to local
+	// files: with a Queue, each process then has an archive of its own.
+	Store store.Store
+	// Role is what this process does. Defaults to Worker.
+	Role Role
 	// Shards is the number of worlds, each with its own order, aggregate and t; a command's key chooses one. It is fixed when
-	// the data folder is made. Defaults to 1.
+	// the data folder, or the Queue's topics, are made. Defaults to 1, or to the number of partitions of the Queue's topics.
 	Shards int
 	// Consistency holds for command types that do not choose their own. Defaults to Serializable.
 	Consistency Consistency
@@ -70,7 +80,7 @@ type Config struct {
 	Code string
 	// Batch is the most commands that are decided in one transaction. Defaults to 1000.
 	Batch int
-	// MaxCommand is the largest payload of a command, in bytes. Defaults to 1 MiB.
+	// MaxCommand is the largest payload of a command, in bytes. Defaults to 1 MiB, or a little less than what the Queue takes.
 	MaxCommand int
 	// MaxInFlight is how many receipts the runtime follows in memory at a time; others find their outcome in the files, which is
 	// slower. Defaults to 65536.
@@ -91,8 +101,28 @@ type Config struct {
 	NoSync bool
 }
 
+// Role is what a process does of the work on a Queue that several processes share.
+type Role uint8
+
+const (
+	// Worker sends, reads, and does the work of the shards that it is given, while Run runs.
+	Worker Role = iota
+	// Replica sends and reads: it follows the log, so that its views are its own.
+	Replica
+	// Sender sends and waits, and has no data folder. It can't read. Its commands have no basis of their own, unless WithBasis gives
+	// one.
+	Sender
+)
+
+// Topics are the names of the topics that Config.Queue must have.
+func Topics() []string { return []string{topicCommands, topicEvents, topicFeedback, topicDead} }
+
 func (c Config) withDefaults() Config {
-	setDefault(&c.Shards, 1)
+	if c.Queue == nil {
+		setDefault(&c.Shards, 1)
+	} else {
+		setDefault(&c.MaxCommand, min(1<<20, c.Queue.Limit()-commandRoom))
+	}
 	setDefault(&c.Batch, 1000)
 	setDefault(&c.MaxCommand, 1<<20)
 	setDefault(&c.MaxInFlight, 1<<16)
@@ -132,11 +162,16 @@ func (ignore) AggregateEvent(context.Context, *Tx, Event) error { return nil }
 type Runtime struct {
 	cfg      Config
 	types    *registry
-	queue    *boltqueue.Queue
-	store    store.Store
+	queue    queue.Queue
+	store    store.Store      // nil for a Sender without one
+	embedded *boltqueue.Queue // the queue in the shards' files; nil when there is another
 	files    []*boltfile.File
 	shards   []*Shard
 	receipts receipts
+	owns     []func() error  // closes what Open opened beside the files
+	stepped  bool            // nothing runs in the background: see package steps
+	life     context.Context // of what runs in the background; ends with Close
+	end      context.CancelFunc
 
 	mu      sync.Mutex
 	closed  bool
@@ -146,13 +181,16 @@ type Runtime struct {
 
 // Open opens the data folder, making it when it is not there. All faults of the Config come in one error. One
 // process at a time can have a folder open: another gets ErrLocked.
-func Open(dir string, config Config) (*Runtime, error) {
+func Open(dir string, config Config) (*Runtime, error) { return open(dir, config, false) }
+
+func open(dir string, config Config, stepped bool) (*Runtime, error) {
 	cfg := config.withDefaults()
 	types, err := newRegistry(cfg)
 	if err := errors.Join(err, cfg.check()); err != nil {
 		return nil, fmt.Errorf("cqrs: open %s: %w", dir, err)
 	}
-	rt := &Runtime{cfg: cfg, types: types, receipts: receipts{max: cfg.MaxInFlight, waiting: map[uuid.UUID]*Receipt{}}}
+	rt := &Runtime{cfg: cfg, types: types, stepped: stepped, receipts: receipts{max: cfg.MaxInFlight, waiting: map[uuid.UUID]*Receipt{}}}
+	rt.life, rt.end = context.WithCancel(context.Background())
 	if err := rt.open(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("cqrs: open %s: %w", dir, err), rt.closeFiles())
 	}
@@ -169,10 +207,24 @@ func (c *Config) check() (err error) {
 	fault(c.Batch < 0, "Batch is %d, and must not be negative", c.Batch)
 	fault(c.MaxCommand < 0 || c.MaxCommand > 8<<20, "MaxCommand is %d, and must be 1 to %d", c.MaxCommand, 8<<20)
 	fault(c.MaxInFlight < 0, "MaxInFlight is %d, and must not be negative", c.MaxInFlight)
+	fault(c.Role > Sender, "Role is %d, and there is no such", c.Role)
+	fault(c.Role != Worker && c.Queue == nil, "Role is for processes that share a Queue, and Queue is nil")
+	fault(c.Queue != nil && c.MaxCommand > c.Queue.Limit()-commandRoom, "MaxCommand is %d, and the Queue takes %d",
+		c.MaxCommand, limitOf(c.Queue)-commandRoom)
 	fault(c.Consistency > Unchanged, "Consistency is %d, and there is no such", c.Consistency)
 	fault(checkName("", c.Code, maxCode) != nil, "Code: %v", checkName("", c.Code, maxCode))
 	fault(!plainName.MatchString(c.Version), "Version is %q, and must be letters, digits, - and _", c.Version)
 	return errors.Join(err, checkTables(c.Tables), checkAggregates(c.Aggregates))
+}
+
+// commandRoom is what a command's envelope takes of the queue's limit, at most.
+const commandRoom = 24 << 10
+
+func limitOf(q queue.Queue) int {
+	if q == nil {
+		return 0
+	}
+	return q.Limit()
 }
 
 func checkTables(tables []AnyTable) (err error) {
@@ -204,6 +256,20 @@ func (t *tableCore) check(seen map[string]bool) error {
 }
 
 func (rt *Runtime) open(dir string) error {
+	if rt.cfg.Queue != nil || rt.cfg.Store != nil {
+		return rt.openServed(dir)
+	}
+	if err := rt.openFiles(dir); err != nil {
+		return err
+	}
+	rt.embedded = boltqueue.On(rt.files...)
+	rt.queue, rt.store = rt.embedded, boltstore.On(rt.files...)
+	rt.owns = append(rt.owns, rt.queue.Close, rt.store.Close)
+	return rt.openShards(dir)
+}
+
+// openFiles opens the file of each shard.
+func (rt *Runtime) openFiles(dir string) error {
 	if err := checkShards(dir, rt.cfg.Shards); err != nil {
 		return err
 	}
@@ -219,8 +285,7 @@ func (rt *Runtime) open(dir string) error {
 		}
 		rt.files = append(rt.files, file)
 	}
-	rt.queue, rt.store = boltqueue.On(rt.files...), boltstore.On(rt.files...)
-	return rt.openShards(dir)
+	return nil
 }
 
 func (rt *Runtime) openShards(dir string) error {
@@ -284,13 +349,28 @@ func (rt *Runtime) Run(ctx context.Context) error {
 			followers.Go(func() { f.run(following) })
 		}
 	}
-	err = rt.queue.Own(ctx, topicCommands, func(ctx context.Context, shard int) error {
-		return rt.shards[shard].run(ctx)
-	})
+	err = rt.own(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}
 	return err
+}
+
+// own does the work of the shards that this process is given.
+func (rt *Runtime) own(ctx context.Context) error {
+	if rt.cfg.Role != Worker {
+		<-ctx.Done()
+		return nil
+	}
+	return rt.queue.Own(ctx, topicCommands, func(ctx context.Context, shard int) error {
+		if shard >= len(rt.shards) {
+			return fmt.Errorf("cqrs: the queue gives out shard %d, and there are %d", shard, len(rt.shards))
+		}
+		if s := rt.shards[shard]; s.served != nil {
+			return s.serve(ctx)
+		}
+		return rt.shards[shard].run(ctx)
+	})
 }
 
 func (rt *Runtime) start(ctx context.Context) (context.Context, error) {
@@ -332,14 +412,20 @@ func (rt *Runtime) Close() error {
 }
 
 func (rt *Runtime) closeFiles() (err error) {
+	rt.end()
+	for _, s := range rt.shards {
+		if s.release != nil {
+			s.release()
+		}
+	}
 	for _, s := range rt.shards {
 		s.closed()
 		for _, f := range s.followers {
 			f.closed()
 		}
 	}
-	if rt.queue != nil {
-		err = errors.Join(rt.queue.Close(), rt.store.Close())
+	for _, end := range rt.owns {
+		err = errors.Join(err, end())
 	}
 	for _, f := range rt.files {
 		err = errors.Join(err, f.Close())

@@ -31,7 +31,7 @@ type embedded struct {
 
 // bind fills in the tasks that the plan leaves open.
 func bind(s *Shard, plan workflow.Plan) workflow.Plan {
-	e := &embedded{queue: s.rt.queue, store: s.rt.store.(*boltstore.Store)}
+	e := &embedded{queue: s.rt.embedded, store: s.rt.store.(*boltstore.Store)}
 	e.tasks = tasks{shard: s, batch: &s.batch, types: s.rt.types}
 	catalog := workflow.Catalog{}
 	for name, task := range plan.Catalog {

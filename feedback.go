@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"github.com/google/uuid"
 )
@@ -18,6 +19,14 @@ type Feedback struct {
 	Command uuid.UUID
 	T       uint64 // the commit's t; 0 when the command was not accepted
 	Err     *Error // why it was not accepted; nil when it was
+
+	// What follows is told by an event queue of its own only (Config.Queue or Config.Store).
+	Repeat bool       // the command had been accepted before
+	Events []Recorded // without Value
+
+	payload [16]byte // other commands may have been sent under the same id
+	trace   []store.Trace
+	remarks []byte // encoded
 }
 
 const feedbackVersion = 1
@@ -26,9 +35,13 @@ func feedbackOf(s workflow.Segment) (Feedback, bool) {
 	switch s := s.(type) {
 	case *Commit:
 		// A commit that is delivered again to outputs outside the file had its feedback in its own batch.
-		return Feedback{Command: s.Command, T: s.T}, s.bytes != nil || s.Repeat
+		return Feedback{Command: s.Command, T: s.T, Repeat: s.Repeat, payload: s.Payload, trace: s.Trace, remarks: s.Record.Remarks}, s.bytes != nil || s.Repeat
 	case *Error:
-		return Feedback{Command: s.Command, Err: s}, true
+		f := Feedback{Command: s.Command, Err: s}
+		if s.origin != nil {
+			f.payload = s.origin.payload
+		}
+		return f, true
 	}
 	return Feedback{}, false
 }
@@ -75,6 +88,7 @@ func (f *Feedback) decode(b []byte) error {
 // why it ended.
 func (rt *Runtime) Feedback(ctx context.Context, shard int, from int64) iter.Seq2[Feedback, error] {
 	return func(yield func(Feedback, error) bool) {
+		part := Feedback{Shard: shard}
 		for {
 			msgs, err := rt.queue.Read(ctx, topicFeedback, shard, from, 1000)
 			if err != nil {
@@ -82,12 +96,15 @@ func (rt *Runtime) Feedback(ctx context.Context, shard int, from int64) iter.Seq
 				return
 			}
 			for _, m := range msgs {
-				f := Feedback{Shard: shard, Offset: m.Offset}
-				err := f.decode(m.Value)
-				if !yield(f, err) {
+				whole, err := part.hear(&m)
+				part.Offset, from = m.Offset, m.Offset+1
+				if !whole && err == nil {
+					continue
+				}
+				if !yield(part, err) {
 					return
 				}
-				from = m.Offset + 1
+				part = Feedback{Shard: shard}
 			}
 		}
 	}

@@ -112,7 +112,7 @@ func (f *follower) step(ctx context.Context) (int, error) {
 	if err != nil || len(records) == 0 {
 		return 0, err
 	}
-	p, err := f.work.foldRecords(ctx, records)
+	p, err := f.work.foldRecords(ctx, records, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -138,8 +138,8 @@ func readRecords(ctx context.Context, s store.Store, shard int, from, to uint64)
 	return records, nil
 }
 
-// foldRecords folds accepted commits in one transaction.
-func (w *work) foldRecords(ctx context.Context, records []store.Record) (position, error) {
+// foldRecords folds accepted commits in one transaction, in which also (if it is not nil) writes what belongs to them.
+func (w *work) foldRecords(ctx context.Context, records []store.Record, also func() error) (position, error) {
 	if err := w.begin(); err != nil {
 		return position{}, err
 	}
@@ -149,14 +149,17 @@ func (w *work) foldRecords(ctx context.Context, records []store.Record) (positio
 		if r.T != w.pos.t+1 {
 			return position{}, fmt.Errorf("the store gave commit t %d behind t %d", r.T, w.pos.t)
 		}
-		if err := w.types.decodeEvents(c); err != nil {
-			return position{}, fmt.Errorf("commit t %d: %w", r.T, err)
-		}
+		w.types.decodeStored(c)
 		c.bytes = r.Append(nil)
 		w.advance(c)
 		w.foldCommit(ctx, c)
 	}
 	w.pos.delivered = w.pos.t
+	if also != nil {
+		if err := also(); err != nil {
+			return position{}, err
+		}
+	}
 	if err := w.save(); err != nil {
 		return position{}, err
 	}
@@ -222,7 +225,7 @@ func rebuild(ctx context.Context, rt *Runtime, old, next *aggregate) error {
 		if err != nil {
 			return err
 		}
-		p, err := w.foldRecords(ctx, records)
+		p, err := w.foldRecords(ctx, records, nil)
 		if err != nil {
 			return err
 		}

@@ -40,7 +40,7 @@ func payloadDigest(e *Envelope, scratch []byte) ([16]byte, []byte) {
 type mark struct {
 	t       uint64   // the commit's t; 0 when the command was refused
 	payload [16]byte // payloadDigest of the command that ended so
-	refusal []byte   // the encoded *Error of a refused command
+	refusal []byte   // the encoded *Error of a refused command; of an accepted one, its offset in an event queue of its own
 }
 
 const markSize = 24

@@ -2,6 +2,7 @@ package cqrs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -16,7 +17,12 @@ type ReadSide struct {
 }
 
 // View is the newest value.
-func (s *ReadSide) View() View { return View{s.agg, s.agg.position().t} }
+func (s *ReadSide) View() View {
+	if s.agg == nil { // of a Sender
+		return View{}
+	}
+	return View{s.agg, s.agg.position().t}
+}
 
 // AsOf is the value at t. A t that is still to come gives ErrFuture when the view is read.
 func (s *ReadSide) AsOf(t uint64) View { return View{s.agg, t} }
@@ -36,6 +42,9 @@ func (s *ReadSide) Digest() (Digest, uint64) {
 
 // AtLeast waits until the aggregate has reached t, and gives its newest value.
 func (s *ReadSide) AtLeast(ctx context.Context, t uint64) (View, error) {
+	if s.agg == nil {
+		return View{}, errNoView
+	}
 	for {
 		moved, shut := s.watch()
 		if v := s.View(); v.t >= t {
@@ -51,6 +60,8 @@ func (s *ReadSide) AtLeast(ctx context.Context, t uint64) (View, error) {
 		}
 	}
 }
+
+var errNoView = errors.New("cqrs: this process can't read: its Role is Sender, or the View was made by no Runtime")
 
 // watch gives a channel that is closed at the next move.
 func (s *ReadSide) watch() (moved <-chan struct{}, shut bool) {

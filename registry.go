@@ -123,6 +123,30 @@ func (r *registry) decodeEvents(c *Commit) error {
 	return nil
 }
 
+// unreadable stands for an event whose bytes do not fit its type: its fold fails.
+type unreadable struct {
+	error
+	name string
+}
+
+func (u unreadable) EventType() string { return u.name }
+
+// decodeStored is decodeEvents for what was accepted: what can't be decoded holds up nothing.
+func (r *registry) decodeStored(c *Commit) {
+	c.Values = make([]Event, len(c.Events))
+	for i := range c.Events {
+		t := r.events[c.Events[i].Type]
+		if t == nil {
+			continue
+		}
+		value, err := t.decode(c.Events[i].Data)
+		if err != nil {
+			value = unreadable{err, t.name}
+		}
+		c.Values[i] = value
+	}
+}
+
 // buildRevision is the revision of the program's source, if the Go tool recorded it.
 func buildRevision() string {
 	info, ok := debug.ReadBuildInfo()

@@ -91,8 +91,8 @@ func (rt *Runtime) complete(e *Envelope) (err error) {
 	if e.Time.IsZero() {
 		e.Time = rt.cfg.Now()
 	}
-	if e.Basis == nil {
-		e.Basis = &rt.shards[rt.shardFor(e)].agg.at.Load().t
+	if agg := rt.shards[rt.shardFor(e)].agg; e.Basis == nil && agg != nil {
+		e.Basis = &agg.at.Load().t
 	}
 	if e.Code == "" {
 		e.Code = rt.cfg.Code
@@ -142,6 +142,11 @@ func (rt *Runtime) appendTo(ctx context.Context, shard int, receipts []*Receipt,
 
 // expect makes sure that the receipts will find how their commands end.
 func (rt *Runtime) expect(ctx context.Context, shard int, receipts []*Receipt) error {
+	if s := rt.shards[shard]; s.served != nil {
+		for _, r := range receipts {
+			r.from = max(s.heardAll.Load(), 0)
+		}
+	}
 	followed, err := rt.receipts.expect(receipts)
 	if err != nil || followed == len(receipts) {
 		return err
@@ -213,9 +218,17 @@ func (r *Receipt) Wait(ctx context.Context) (Outcome, error) {
 	case r.end.commit == nil:
 		return Outcome{}, ErrClosed
 	case r.end.commit.Repeat:
-		return r.rt.outcome(ctx, r.Shard, r.ID, true)
+		return r.rt.repeated(ctx, r.end.commit)
 	}
 	return outcomeOf(r.end.commit), nil
+}
+
+// repeated reads the outcome of a command that was accepted before. A Sender without a store only knows its t.
+func (rt *Runtime) repeated(ctx context.Context, c *Commit) (Outcome, error) {
+	if rt.store == nil || len(c.Events) > 0 {
+		return outcomeOf(c), nil
+	}
+	return rt.outcome(ctx, c.Shard, c.Command, true)
 }
 
 func outcomeOf(c *Commit) Outcome {
@@ -246,6 +259,9 @@ func (rt *Runtime) outcome(ctx context.Context, shard int, id uuid.UUID, repeat 
 // search finds the end of a command in the files: of one that is not followed in memory.
 func (r *Receipt) search(ctx context.Context) (Outcome, error) {
 	shard := r.rt.shards[r.Shard]
+	if shard.served != nil {
+		return r.searchQueue(ctx, shard)
+	}
 	for {
 		moved, shut := shard.watch()
 		f, found, err := r.look(ctx)
@@ -265,6 +281,58 @@ func (r *Receipt) search(ctx context.Context) (Outcome, error) {
 			return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, ctx.Err())
 		}
 	}
+}
+
+// searchQueue finds the end of a command in a feedback queue of its own, unless the marks know it.
+func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
+	if s.agg != nil {
+		m, found, err := s.agg.ended(r.ID)
+		switch marked := r.marked(m); {
+		case err != nil:
+			return Outcome{}, err
+		case found && marked != nil:
+			return Outcome{}, marked
+		case found:
+			return r.found(ctx)
+		}
+	}
+	ctx, cancel := r.rt.whileOpen(ctx)
+	defer cancel(nil)
+	for f, err := range r.rt.Feedback(ctx, r.Shard, r.from) {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, context.Cause(ctx))
+		case err != nil:
+			return Outcome{}, err
+		case f.Command != r.ID || f.payload != r.payload && f.payload != [16]byte{}:
+			r.from = f.Offset + 1
+		case f.Err != nil:
+			return Outcome{}, f.Err
+		default:
+			return r.told(ctx, s, &f)
+		}
+	}
+	return Outcome{}, ErrClosed
+}
+
+// told gives the outcome that the feedback tells, once views show it.
+func (r *Receipt) told(ctx context.Context, s *Shard, f *Feedback) (Outcome, error) {
+	if s.agg != nil {
+		if _, err := s.AtLeast(ctx, f.T); err != nil {
+			return Outcome{}, err
+		}
+	}
+	if r.rt.store != nil {
+		return r.rt.outcome(ctx, r.Shard, r.ID, f.Repeat)
+	}
+	return outcomeOf(r.rt.commitOf(f)), nil
+}
+
+// whileOpen gives a context that ends with ctx, and when the runtime is closed.
+func (rt *Runtime) whileOpen(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(rt.life, func() { cancel(ErrClosed) })
+	return ctx, func(err error) { stop(); cancel(err) }
 }
 
 // found gives the outcome of an accepted command once views show it: the files are ahead of them by a moment, or, after a commit
@@ -409,6 +477,29 @@ func (q *receipts) lose(list []ended) {
 			close(r.done)
 		}
 	}
+}
+
+// loseShard has those who wait for commands of a shard look for their ends in the queue.
+func (q *receipts) loseShard(shard int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, r := range q.waiting {
+		if r.Shard != shard {
+			continue
+		}
+		for ; r != nil; r = r.next {
+			r.lost = true
+			close(r.done)
+		}
+		delete(q.waiting, id)
+	}
+}
+
+// waitsFor tells whether somebody waits for a command.
+func (q *receipts) waitsFor(id uuid.UUID) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting[id] != nil
 }
 
 // command tells which command ended: several may have been sent under one id. The payload is not known when a task of the program's own

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/workflow"
+	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 )
 
@@ -31,6 +33,13 @@ type Shard struct {
 	wake  chan struct{}
 	batch batch
 
+	served   *served      // the work on a queue of its own; nil when the shard's file holds the queue
+	release  func()       // ends following the log and the feedback
+	turn     sync.Mutex   // held by the owner's work
+	owned    atomic.Bool  // this process works the shard
+	heardAll atomic.Int64 // the offset up to which the feedback queue was heard; -1 at first
+	rebuilt  uuid.UUID    // the last command that came from the store, until the log has come to there
+
 	foreign   bool   // the plan has outputs outside the file
 	delivered uint64 // the t up to which they were flushed; only run touches it
 
@@ -45,11 +54,24 @@ func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, 
 	s := &Shard{rt: rt, n: n, file: file, wake: make(chan struct{}, 1), openedAt: agg.position().t}
 	s.agg = agg
 	s.batch.shard, s.batch.work = s, newWork(rt, agg)
-	s.plan = bind(s, *rt.cfg.Plan)
+	if err := s.bindPlan(); err != nil {
+		return nil, err
+	}
 	if err := s.plan.Validate(); err != nil {
 		return nil, fmt.Errorf("Plan: %w", err)
 	}
 	return s, nil
+}
+
+func (s *Shard) bindPlan() (err error) {
+	if s.rt.embedded != nil {
+		s.plan = bind(s, *s.rt.cfg.Plan)
+		return nil
+	}
+	s.heardAll.Store(-1)
+	s.served = newServed(s, s.rt.queue, s.rt.cfg.Store)
+	s.plan, err = s.served.bind(*s.rt.cfg.Plan)
+	return err
 }
 
 // Number is the shard's number, from 0 on.
@@ -117,6 +139,12 @@ func (s *Shard) saveDelivered() error {
 	})
 }
 
+// pacer says how long to wait before the next try.
+type pacer interface {
+	NextBackOff() time.Duration
+	Reset()
+}
+
 func newBackoff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = 10*time.Millisecond, 5*time.Second
@@ -132,7 +160,7 @@ func (s *Shard) wait(ctx context.Context) {
 }
 
 // pause waits before the batch is tried again. The error is seen in Health; the log hears of it once, and when it changes.
-func (s *Shard) pause(ctx context.Context, retry *backoff.ExponentialBackOff, err error) {
+func (s *Shard) pause(ctx context.Context, retry pacer, err error) {
 	s.failing.Lock()
 	news := s.failure == nil || s.failure.Error() != err.Error()
 	s.failure = err
@@ -152,7 +180,7 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *Shard) recovered(retry *backoff.ExponentialBackOff) {
+func (s *Shard) recovered(retry pacer) {
 	s.failing.Lock()
 	defer s.failing.Unlock()
 	if s.failure != nil {
@@ -165,6 +193,7 @@ func (s *Shard) recovered(retry *backoff.ExponentialBackOff) {
 // Health is the state of a shard.
 type Health struct {
 	Shard     int
+	Owner     bool   // this process does the shard's work
 	T         uint64 // commits accepted
 	Backlog   int64  // commands that wait
 	Failed    uint64 // events whose fold failed: above 0 the aggregate is incomplete
@@ -182,11 +211,18 @@ func (rt *Runtime) Health() []Health {
 }
 
 func (s *Shard) health() Health {
+	if s.agg == nil {
+		return Health{Shard: s.n}
+	}
 	p := s.agg.position()
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
 	_, end, _ := s.rt.queue.Bounds(ctx, topicCommands, s.n)
 	done, _ := s.rt.queue.Committed(ctx, topicCommands, s.n)
 	s.failing.Lock()
 	defer s.failing.Unlock()
-	return Health{Shard: s.n, T: p.t, Backlog: end - done, Failed: p.failed, Retrying: s.failure, FileBytes: s.file.Size()}
+	return Health{
+		Shard: s.n, Owner: s.served == nil || s.owned.Load(), T: p.t, Backlog: end - done, Failed: p.failed,
+		Retrying: s.failure, FileBytes: s.file.Size(),
+	}
 }

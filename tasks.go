@@ -22,10 +22,12 @@ type command struct {
 
 // tasks are the functions of the default workflow, for one shard. They run in the shard's batch, one after another.
 type tasks struct {
-	shard *Shard
-	batch *batch
-	types *registry
-	out   [1]workflow.Segment // what a task returns; the engine is done with it before the same task runs again
+	shard  *Shard
+	batch  *batch
+	types  *registry
+	logged bool                // commits and refusals go to an event queue of its own
+	room   int                 // what a commit leaves of the queue's limit, for what is written beside it
+	out    [1]workflow.Segment // what a task returns; the engine is done with it before the same task runs again
 }
 
 func (k *tasks) one(s workflow.Segment) ([]workflow.Segment, error) {
@@ -39,7 +41,7 @@ func (k *tasks) take(_ context.Context, _ workflow.Params, s workflow.Segment) (
 	if !ok {
 		return k.one(s)
 	}
-	if err := decodeEnvelope(&c.message, &c.Envelope, k.types.names); err != nil {
+	if err := readCommand(&c.message, &c.Envelope, k.types.names); err != nil {
 		return nil, devError(tagEnvelope, err)
 	}
 	c.payload = k.batch.payloadDigest(&c.Envelope)
@@ -104,6 +106,7 @@ func (k *tasks) process(ctx context.Context, _ workflow.Params, s workflow.Segme
 	}
 	d, refusal := k.decision(c)
 	if refusal != nil {
+		k.batch.fenced = true
 		return k.one(refusal.of(c.ID))
 	}
 	events, err := c.value.ProcessCommand(ctx, d)
@@ -172,6 +175,10 @@ func (k *tasks) refuse(ctx context.Context, c *command, err error) ([]workflow.S
 	if err := k.batch.setMark(c.ID[:], &m); err != nil {
 		return nil, Retry(err)
 	}
+	if k.logged {
+		r := refusal{command: c.ID, payload: c.payload, prev: k.batch.pos.digest, err: m.refusal}
+		k.batch.toLog(r.message(c.Time.UnixMilli()))
+	}
 	return k.one(e)
 }
 
@@ -231,17 +238,20 @@ func (k *tasks) accept(_ context.Context, _ workflow.Params, s workflow.Segment)
 	}
 	b := k.batch
 	c.bytes = c.Record.Append(b.rows.arena.take(256 + c.size()))
-	if len(c.bytes) > k.shard.rt.queue.Limit() {
+	if limit := k.shard.rt.queue.Limit() - k.room; len(c.bytes) > limit {
 		return nil, devError(tagTooLarge, fmt.Errorf("the command's events have %d bytes together, and the queue's limit is %d",
-			len(c.bytes), k.shard.rt.queue.Limit()))
+			len(c.bytes), limit))
 	}
 	if c.Prev != nil && Digest(c.Prev) != b.pos.digest {
 		return nil, nil // void: somebody else's commit came first
 	}
 	b.advance(c)
 	b.done = append(b.done, ended{commit: c})
-	m := mark{t: c.T, payload: c.Payload}
-	if err := b.setMark(c.Command[:], &m); err != nil {
+	offset := int64(-1)
+	if k.logged {
+		offset = b.toLog(commitMessage(c))
+	}
+	if err := b.markAccepted(c, offset); err != nil {
 		return nil, Retry(err)
 	}
 	return k.one(c)

@@ -108,9 +108,12 @@ func (w *work) foldOne(ctx context.Context, c *Commit, index int) *Error {
 	before, failures := w.rows.mark(), w.pos.failed
 	again, isAgain := c.Values[index].(refolded)
 	var err error
-	if isAgain {
+	switch bad, isBad := c.Values[index].(unreadable); {
+	case isAgain:
 		err = w.foldAgain(ctx, again)
-	} else {
+	case isBad:
+		err = bad.error
+	default:
 		err = fold(ctx, w.agg.fold, &w.folds, c.Values[index])
 	}
 	if err == nil {
@@ -173,6 +176,11 @@ func failedKey(t uint64, index int) []byte {
 func (w *work) noteFailure(f failedFold, err error) error {
 	w.pos.failed++
 	return w.rows.set(w.tx.Bucket(w.agg.failedName), failedKey(f.T, f.Index), nil, []byte(f.Type+": "+shortened(fmt.Sprint(err), maxMessage)))
+}
+
+// failedBefore tells why a fold failed, or nothing when it did not.
+func (w *work) failedBefore(t uint64, index int) string {
+	return string(w.tx.Bucket(w.agg.failedName).Get(failedKey(t, index)))
 }
 
 // clearFailure takes an event off that list.

@@ -47,6 +47,13 @@ type Store interface {
 	Close() error
 }
 
+// NewPutter is a store that keeps records that are known to be new at a lower cost.
+type NewPutter interface {
+	// PutNew is Put for records that the caller knows to be new, because it has read the whole log of their shard and numbered
+	// them itself.
+	PutNew(ctx context.Context, records []Record) error
+}
+
 // Query chooses events. Its zero value chooses all.
 type Query struct {
 	Type  string    // "" means every type

@@ -31,6 +31,14 @@ func Fresh(command uuid.UUID, n int) uuid.UUID {
 	return v5(name)
 }
 
+// Foreign is the id that stands for a text which some other program uses as one, within a source of its own. The '?' keeps it
+// apart from the others.
+func Foreign(source, id string) uuid.UUID {
+	name := append(uuid.NameSpaceOID[:len(uuid.NameSpaceOID):len(uuid.NameSpaceOID)], '?')
+	name = append(strconv.AppendQuote(name, source), id...)
+	return v5(name)
+}
+
 // v5 hashes namespace and name, which stand one behind the other in data.
 func v5(data []byte) uuid.UUID {
 	sum := sha1.Sum(data)

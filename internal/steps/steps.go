@@ -1,0 +1,41 @@
+// Package steps lets a simulation run the library's own code one step at a time, in one goroutine: what Run and the background
+// work of a runtime do in goroutines of their own, a simulation does in the order that it chooses.
+package steps
+
+import "context"
+
+// Open opens a *cqrs.Runtime, with a cqrs.Config that has a Queue or a Store, so that nothing runs in the background. Package cqrs sets
+// it.
+var Open func(dir string, config any) (Process, error)
+
+// Process is an open runtime.
+type Process interface {
+	// Runtime is the *cqrs.Runtime.
+	Runtime() any
+
+	// Follow applies what the log holds behind the shard's position, at most one batch, and tells how many messages that were.
+	// It must not be called while an Owner of the shard is at work.
+	Follow(ctx context.Context, shard int) (int, error)
+
+	// Listen hears what the feedback queue holds that it has not heard, and settles receipts.
+	Listen(ctx context.Context, shard int) (int, error)
+
+	// Own takes up the work of a shard.
+	Own(ctx context.Context, shard int) (Owner, error)
+
+	// Crash ends the process as a kill would: nothing is finished, told or committed. The data folder can then be opened again.
+	Crash()
+
+	// Close ends it in order.
+	Close() error
+}
+
+// Owner works a shard.
+type Owner interface {
+	// Step runs one batch, and tells how many messages had their effect; 0 means that there was nothing to do.
+	Step(ctx context.Context) (int, error)
+	// Look finds out whether somebody else has written to the log, as an idle owner does now and then.
+	Look(ctx context.Context)
+	// End ends the ownership in order.
+	End(ctx context.Context) error
+}

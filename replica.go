@@ -1,0 +1,420 @@
+package cqrs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cqrs-server/cqrs/queue"
+	"github.com/cqrs-server/cqrs/store"
+	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
+)
+
+// A shard whose log is an event queue of its own is held by any number of processes. Each follows the log and accepts by the same
+// rule, so that all have the same value at the same t; one of them owns the shard, and works it (served.go).
+
+// readLog gives what the log holds from an offset on, without waiting for more.
+func (s *Shard) readLog(ctx context.Context, from int64, most int) ([]queue.Message, error) {
+	start, end, err := s.rt.queue.Bounds(ctx, topicEvents, s.n)
+	switch {
+	case err != nil || from == end:
+		return nil, err
+	case from < start || from > end:
+		return nil, s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: from, Start: start, End: end})
+	}
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	msgs, err := s.rt.queue.Read(ctx, topicEvents, s.n, from, most)
+	return msgs, s.logError(err)
+}
+
+const readWithin = 10 * time.Second // for messages that are there
+
+// logError explains what it means that the log is not where it was left.
+func (s *Shard) logError(err error) error {
+	lost, ok := errors.AsType[*queue.RangeError](err)
+	switch {
+	case !ok:
+		return err
+	case lost.Want > lost.End:
+		return fmt.Errorf("the log of shard %d ends at offset %d, and %s has applied it up to %d: it was truncated. "+
+			"Stop all processes, restore the topic, or move the data folders away so that they are built anew from the store: %w",
+			s.n, lost.End, s.file.Path(), lost.Want, err)
+	}
+	return fmt.Errorf("the log of shard %d begins at offset %d, and %d is wanted: retention has dropped what is between. "+
+		"Begin with a snapshot of another process, or with a store that has it: %w", s.n, lost.Start, lost.Want, err)
+}
+
+// admitEntry judges a message of the log, in the batch. It gives a commit that takes effect now, or took effect before. (Then its T is not
+// beyond the batch's.)
+func (s *Shard) admitEntry(e *entry) (*Commit, error) {
+	b := &s.batch
+	defer b.passed(e)
+	switch {
+	case e.fault != nil:
+		s.rt.cfg.Log.Warn("cqrs: a message in the log is void", "shard", s.n, "offset", e.offset, "error", e.fault)
+		return nil, nil
+	case e.refusal != nil:
+		return nil, s.admitRefusal(e.refusal)
+	}
+	c := e.commit
+	c.Shard = s.n
+	now, again, err := b.admit(c, e.offset)
+	s.passedRebuilt(c.Command)
+	if err != nil || !now && !again {
+		return nil, err
+	}
+	s.rt.types.decodeStored(c)
+	if len(c.Record.Remarks) > 0 {
+		_ = json.Unmarshal(c.Record.Remarks, &c.remarks) // those of another version of the code may be lost
+	}
+	if now {
+		b.done = append(b.done, ended{commit: c})
+	}
+	return c, nil
+}
+
+func (s *Shard) admitRefusal(r *refusal) error {
+	now, err := s.batch.admitRefusal(r, s.rebuilt != uuid.Nil)
+	if !now || err != nil {
+		return err
+	}
+	e := decodeError(r.err)
+	e.origin = &command{Envelope: Envelope{ID: r.command}, payload: r.payload}
+	s.batch.done = append(s.batch.done, ended{err: e})
+	return nil
+}
+
+// apply brings messages of the log into the aggregate, in one transaction.
+func (s *Shard) apply(ctx context.Context, msgs []queue.Message) error {
+	b := &s.batch
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.rollback()
+	var accepted []store.Record
+	for i := range msgs {
+		e := readEntry(&msgs[i])
+		c, err := s.admitEntry(&e)
+		if err != nil {
+			return err
+		}
+		if c == nil || c.T <= b.found.t {
+			continue
+		}
+		c.remarks = append(c.remarks, b.foldCommit(ctx, c)...)
+		accepted = append(accepted, c.Record)
+	}
+	if err := s.archive(accepted); err != nil {
+		return err
+	}
+	return b.commit()
+}
+
+// archive keeps commits in the shard's file, where there is no other store.
+func (s *Shard) archive(records []store.Record) error {
+	if s.served.local == nil || len(records) == 0 {
+		return nil
+	}
+	return s.served.local.PutTx(s.batch.tx.Tx, records, true)
+}
+
+// The keys of what is kept beside the position.
+var (
+	offsetsKey  = []byte("offsets") // how far the work has come that this process did
+	topicsKey   = []byte("topics")  // the identities of the topics that the aggregate follows
+	rebuiltName = []byte("rebuilt") // the last command that came from the store
+)
+
+// topicIDs are the identities of the topics of a shard.
+type topicIDs struct {
+	Commands string `json:"commands"`
+	Events   string `json:"events"`
+}
+
+// checkLog makes sure that the aggregate follows the log that it followed before: the same topic, with the same message before the
+// position. An aggregate that is new, or too far behind, is brought along from the store first.
+func (s *Shard) checkLog(ctx context.Context) error {
+	if err := s.checkTopics(ctx); err != nil {
+		return err
+	}
+	start, end, err := s.rt.queue.Bounds(ctx, topicEvents, s.n)
+	if err != nil {
+		return err
+	}
+	at := s.agg.position().offset
+	if at > end {
+		return s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: at, Start: start, End: end})
+	}
+	if at < start || s.agg.position().t == 0 {
+		return s.fromStore(ctx, start)
+	}
+	if at == start {
+		return nil
+	}
+	return s.checkAnchor(ctx, at-1)
+}
+
+// checkAnchor compares the last message that was applied with the one that is in its place.
+func (s *Shard) checkAnchor(ctx context.Context, at int64) error {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	msgs, err := s.rt.queue.Read(ctx, topicEvents, s.n, at, 1)
+	if err != nil {
+		return s.logError(err)
+	}
+	if p := s.agg.position(); len(msgs) > 0 && msgs[0].Offset == at && anchorOf(msgs[0].Value) != p.anchor {
+		return fmt.Errorf("offset %d of the log of shard %d holds another message than the one that %s has applied: "+
+			"it belongs to another log, or the log was damaged. Stop all processes, and move the data folders of those that differ away, "+
+			"so that they are built anew from the store", at, s.n, s.file.Path())
+	}
+	return nil
+}
+
+func (s *Shard) checkTopics(ctx context.Context) error {
+	var now, was topicIDs
+	var err1, err2 error
+	now.Commands, err1 = s.rt.queue.Identity(ctx, topicCommands)
+	now.Events, err2 = s.rt.queue.Identity(ctx, topicEvents)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	raw, err := s.state(topicsKey)
+	if err != nil {
+		return err
+	}
+	if raw == nil {
+		text, _ := json.Marshal(now)
+		return s.setState(ctx, topicsKey, text)
+	}
+	if err := json.Unmarshal(raw, &was); err != nil {
+		return fmt.Errorf("%s: what it says of the topics can't be read: the file is damaged", s.file.Path())
+	}
+	if was != now {
+		return fmt.Errorf("the topics of shard %d were deleted and made again (they are %v, and %s follows %v): their offsets mean "+
+			"something else now. Stop all processes, see that the store is complete, and move the data folders away, so that they "+
+			"are built anew from it", s.n, now, s.file.Path(), was)
+	}
+	return nil
+}
+
+// state reads a value that is kept beside the position; nil when there is none.
+func (s *Shard) state(key []byte) (value []byte, err error) {
+	err = s.file.View(func(tx *bbolt.Tx) error {
+		if raw := tx.Bucket(s.agg.stateName).Get(key); raw != nil {
+			value = append([]byte{}, raw...)
+		}
+		return nil
+	})
+	return value, readError(err)
+}
+
+func (s *Shard) setState(ctx context.Context, key, value []byte) error {
+	return readError(s.file.Update(ctx, func(tx *bbolt.Tx) error { return tx.Bucket(s.agg.stateName).Put(key, value) }))
+}
+
+// fromStore folds what the store has and the aggregate lacks. The log is then read from its start: what is there already is
+// known by its marks.
+func (s *Shard) fromStore(ctx context.Context, start int64) error {
+	if s.served.local != nil {
+		if s.agg.position().offset < start {
+			return s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: s.agg.position().offset, Start: start})
+		}
+		return nil
+	}
+	last, err := s.rt.store.Last(ctx, s.n)
+	if err != nil {
+		return err
+	}
+	meter := newMeter(s.rt.cfg.Progress, "main", s.agg)
+	for s.agg.position().t < last {
+		if err := s.fromStoreStep(ctx, start, last); err != nil {
+			return fmt.Errorf("build shard %d from the store: %w", s.n, err)
+		}
+		meter.show(s.agg.position().t, last)
+	}
+	return s.skipTo(ctx, start)
+}
+
+func (s *Shard) fromStoreStep(ctx context.Context, start int64, last uint64) error {
+	records, err := readRecords(ctx, s.rt.store, s.n, s.agg.position().t+1, last)
+	if err != nil {
+		return err
+	}
+	if len(records) == 0 {
+		return fmt.Errorf("it ends at t %d, and said that it went to %d", s.agg.position().t, last)
+	}
+	id := records[len(records)-1].Command
+	p, err := s.batch.work.foldRecords(ctx, records, func() error {
+		w := &s.batch.work
+		w.pos.offset, w.pos.anchor = start, anchor{}
+		return errors.Join(s.markAll(records), w.tx.Bucket(w.agg.stateName).Put(rebuiltName, id[:]))
+	})
+	if err != nil {
+		return err
+	}
+	s.rebuilt = id
+	s.publish(p)
+	return nil
+}
+
+// markAll notes commits from the store as accepted.
+func (s *Shard) markAll(records []store.Record) (err error) {
+	for i := range records {
+		m := mark{t: records[i].T, payload: records[i].Payload}
+		err = errors.Join(err, s.batch.setMark(records[i].Command[:], &m))
+	}
+	return err
+}
+
+// skipTo makes the log's start the position, where everything before it came from the store.
+func (s *Shard) skipTo(ctx context.Context, start int64) error {
+	if s.agg.position().offset >= start {
+		return nil
+	}
+	err := s.file.Update(ctx, func(tx *bbolt.Tx) error {
+		p, err := s.agg.positionIn(tx)
+		if err != nil {
+			return err
+		}
+		p.offset, p.anchor = start, anchor{}
+		return tx.Bucket(s.agg.stateName).Put(positionKey, p.encode())
+	})
+	return errors.Join(readError(err), s.agg.load())
+}
+
+// passedRebuilt notes that the log has come to where a rebuild from the store ended.
+func (s *Shard) passedRebuilt(command uuid.UUID) {
+	if s.rebuilt != uuid.Nil && s.rebuilt == command {
+		s.rebuilt = uuid.Nil
+	}
+}
+
+// loadRebuilt reads where the last rebuild from the store ended, if the log has not come to there yet.
+func (s *Shard) loadRebuilt() error {
+	raw, err := s.state(rebuiltName)
+	if err == nil && len(raw) == 16 {
+		s.rebuilt = uuid.UUID(raw)
+	}
+	return err
+}
+
+// hold follows the log and the feedback until stop is called.
+func (s *Shard) hold(ctx context.Context) (stop func()) {
+	if s.rt.stepped {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	listening, following := make(chan struct{}), make(chan struct{})
+	go func() { defer close(listening); s.listen(ctx) }()
+	go func() { defer close(following); s.follow(ctx) }()
+	return func() { cancel(); <-listening; <-following }
+}
+
+// follow applies the log as it grows, until ctx ends.
+func (s *Shard) follow(ctx context.Context) {
+	if s.agg == nil {
+		return
+	}
+	retry, checked := newBackoff(), false
+	for ctx.Err() == nil {
+		err := s.followStep(ctx, &checked)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			s.pause(ctx, retry, err)
+		default:
+			s.recovered(retry)
+		}
+	}
+}
+
+// followStep waits for what comes next in the log, and applies it.
+func (s *Shard) followStep(ctx context.Context, checked *bool) error {
+	if !*checked {
+		if err := s.checkLog(ctx); err != nil {
+			return err
+		}
+		*checked = true
+	}
+	msgs, err := s.rt.queue.Read(ctx, topicEvents, s.n, s.agg.position().offset, s.rt.cfg.Batch)
+	if err == nil {
+		err = s.apply(ctx, msgs)
+	}
+	if err != nil {
+		*checked = false
+	}
+	return s.logError(err)
+}
+
+// listen hears how commands end that this process sent and another worked, until ctx ends.
+func (s *Shard) listen(ctx context.Context) {
+	retry := newBackoff()
+	for ctx.Err() == nil {
+		if from, err := s.hearing(ctx); err == nil {
+			for f, err := range s.rt.Feedback(ctx, s.n, from) {
+				if f.Offset > 0 || f.Command != (uuid.UUID{}) {
+					s.heardUpTo(f.Offset + 1)
+				}
+				if err == nil {
+					s.hear(&f)
+					retry.Reset()
+				}
+			}
+		}
+		sleep(ctx, retry.NextBackOff())
+	}
+}
+
+// hearing is where to listen on: at first at the end.
+func (s *Shard) hearing(ctx context.Context) (int64, error) {
+	start, end, err := s.rt.queue.Bounds(ctx, topicFeedback, s.n)
+	if err != nil {
+		return 0, err
+	}
+	s.heardAll.CompareAndSwap(-1, end)
+	return max(s.heardAll.Load(), start), nil
+}
+
+func (s *Shard) heardUpTo(offset int64) {
+	for {
+		was := s.heardAll.Load()
+		if was >= offset || s.heardAll.CompareAndSwap(was, offset) {
+			return
+		}
+	}
+}
+
+// hear tells those who wait for a command of this process that it has ended. Of an accepted command whose commit is still to come in the
+// log, the log tells.
+func (s *Shard) hear(f *Feedback) {
+	if !s.rt.receipts.waitsFor(f.Command) {
+		return
+	}
+	if f.Err != nil {
+		f.Err.origin = &command{Envelope: Envelope{ID: f.Command}, payload: f.payload}
+		s.rt.receipts.settle([]ended{{err: f.Err}})
+		return
+	}
+	if s.agg == nil || f.T <= s.agg.position().t {
+		s.rt.receipts.settle([]ended{{commit: s.rt.commitOf(f)}})
+	}
+}
+
+// commitOf makes a commit of what the feedback queue says of it.
+func (rt *Runtime) commitOf(f *Feedback) *Commit {
+	c := &Commit{Repeat: f.Repeat}
+	c.Envelope = store.Envelope{Shard: f.Shard, T: f.T, Command: f.Command}
+	c.Payload = f.payload
+	for i := range f.Events {
+		c.Envelope, c.Events = f.Events[i].Envelope, append(c.Events, f.Events[i].Event)
+	}
+	rt.types.decodeStored(c)
+	if len(f.remarks) > 0 {
+		_ = json.Unmarshal(f.remarks, &c.remarks)
+	}
+	return c
+}

@@ -1,0 +1,108 @@
+package cqrs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cqrs-server/cqrs/internal/steps"
+	"github.com/cqrs-server/cqrs/workflow"
+)
+
+func init() { steps.Open = openStepped }
+
+// stepped is a runtime that is run step by step (see package steps).
+type stepped struct{ rt *Runtime }
+
+func openStepped(dir string, config any) (steps.Process, error) {
+	cfg, ok := config.(Config)
+	if !ok || cfg.Queue == nil && cfg.Store == nil {
+		return nil, fmt.Errorf("cqrs: steps are for a Config with a Queue or a Store, and %T was given", config)
+	}
+	rt, err := open(dir, cfg, true)
+	if err != nil {
+		return nil, err
+	}
+	return &stepped{rt}, nil
+}
+
+func (p *stepped) Runtime() any { return p.rt }
+
+func (p *stepped) Follow(ctx context.Context, shard int) (int, error) {
+	s := p.rt.shards[shard]
+	if err := s.checkLog(ctx); err != nil {
+		return 0, err
+	}
+	msgs, err := s.readLog(ctx, s.agg.position().offset, s.rt.cfg.Batch)
+	if err != nil || len(msgs) == 0 {
+		return 0, err
+	}
+	return len(msgs), s.apply(ctx, msgs)
+}
+
+func (p *stepped) Listen(ctx context.Context, shard int) (n int, err error) {
+	s := p.rt.shards[shard]
+	from, err := s.hearing(ctx)
+	if err != nil {
+		return 0, err
+	}
+	_, end, err := s.rt.queue.Bounds(ctx, topicFeedback, shard)
+	if err != nil || from >= end {
+		return 0, err
+	}
+	for f, err := range s.rt.Feedback(ctx, shard, from) {
+		if err != nil {
+			return n, err
+		}
+		s.heardUpTo(f.Offset + 1)
+		s.hear(&f)
+		if n++; f.Offset+1 >= end {
+			break
+		}
+	}
+	return n, nil
+}
+
+func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
+	s := p.rt.shards[shard]
+	back := s.handOver()
+	if err := s.served.takeUp(ctx); err != nil {
+		back()
+		return nil, err
+	}
+	engine, err := s.served.open(ctx)
+	if err != nil {
+		back()
+		return nil, err
+	}
+	return &steppedOwner{s, engine, back}, nil
+}
+
+func (p *stepped) Crash() {
+	for _, s := range p.rt.shards {
+		s.batch.rollback()
+	}
+	_ = p.rt.Close()
+}
+
+func (p *stepped) Close() error { return p.rt.Close() }
+
+type steppedOwner struct {
+	shard  *Shard
+	engine *workflow.Engine
+	back   func()
+}
+
+func (o *steppedOwner) Step(ctx context.Context) (int, error) {
+	o.shard.served.when = time.Time{} // so that offsets are told each time, whatever the clock says
+	return o.shard.served.step(ctx, o.engine)
+}
+
+func (o *steppedOwner) Look(ctx context.Context) { o.shard.served.look(ctx) }
+
+func (o *steppedOwner) End(ctx context.Context) error {
+	o.shard.served.tellOffsets(ctx, true)
+	err := o.engine.Close()
+	o.back()
+	return err
+}
