@@ -242,7 +242,7 @@ func outcomeOf(c *Commit) Outcome {
 
 // outcome reads the outcome of an accepted command from the store.
 func (rt *Runtime) outcome(ctx context.Context, shard int, id uuid.UUID, repeat bool) (Outcome, error) {
-	record, err := rt.store.Commit(ctx, id)
+	record, err := rt.archived(ctx, id)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("cqrs: command %s was accepted, and its commit can't be read: %w", id, err)
 	}
@@ -254,6 +254,18 @@ func (rt *Runtime) outcome(ctx context.Context, shard int, id uuid.UUID, repeat 
 		_ = json.Unmarshal(record.Remarks, &c.remarks) // remarks of another version of the code may be lost
 	}
 	return outcomeOf(c), nil
+}
+
+// archived reads an accepted commit. A replica may be ahead of the store, which the shard's owner fills: then it waits.
+func (rt *Runtime) archived(ctx context.Context, id uuid.UUID) (store.Record, error) {
+	retry := newBackoff()
+	for {
+		record, err := rt.store.Commit(ctx, id)
+		if rt.embedded != nil || !errors.Is(err, store.ErrNotFound) || ctx.Err() != nil {
+			return record, err
+		}
+		sleep(ctx, retry.NextBackOff())
+	}
 }
 
 // search finds the end of a command in the files: of one that is not followed in memory.

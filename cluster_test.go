@@ -1,0 +1,388 @@
+package cqrs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/queue"
+	"github.com/cqrs-server/cqrs/store"
+	"github.com/cqrs-server/cqrs/store/bolt"
+	"github.com/cqrs-server/cqrs/store/dynamo"
+	"github.com/google/uuid"
+)
+
+// cluster is several runtimes on one queue and one store, as processes on several machines would be.
+type cluster struct {
+	t       *testing.T
+	brokers []string
+	prefix  string
+	shards  int
+	store   store.Store
+	config  cqrs.Config
+	members []*member
+
+	mu   sync.Mutex
+	sent []told
+}
+
+// member is one process.
+type member struct {
+	rt   *cqrs.Runtime
+	dir  string
+	stop func()
+}
+
+// told is a command, and how it ended for who sent it.
+type told struct {
+	id  uuid.UUID
+	out cqrs.Outcome
+	err error
+}
+
+// newCluster makes the topics and the store of a cluster: on the servers that make test starts, if there are any.
+func newCluster(t *testing.T, shards int) *cluster {
+	t.Helper()
+	c := &cluster{t: t, prefix: "c" + uuid.NewString()[:8] + "-", shards: shards, config: counterConfig()}
+	if c.brokers = []string{os.Getenv("CQRS_KAFKA")}; c.brokers[0] == "" {
+		c.brokers = fakeKafka(t)
+	}
+	if endpoint := os.Getenv("CQRS_DYNAMODB"); endpoint != "" {
+		c.store = openDynamo(t, endpoint, "cqrs-"+c.prefix+"events")
+	} else {
+		s, err := bolt.Open(filepath.Join(t.TempDir(), "archive.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		c.store = s
+	}
+	t.Cleanup(c.stopAll)
+	return c
+}
+
+func openDynamo(t *testing.T, endpoint, table string) *dynamo.Store {
+	t.Helper()
+	client := dynamodb.New(dynamodb.Options{
+		Region: "eu-west-1", BaseEndpoint: aws.String(endpoint),
+		Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
+	})
+	s := dynamo.New(client, table)
+	if err := s.CreateTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// add starts one more process, on a data folder (a new one when dir is empty).
+func (c *cluster) add(dir string, change ...func(*cqrs.Config)) *member {
+	c.t.Helper()
+	cfg := c.config
+	q := openKafka(c.t, c.brokers, c.prefix, c.shards)
+	cfg.Queue, cfg.Store = q, c.store
+	for _, f := range change {
+		f(&cfg)
+	}
+	if dir == "" {
+		dir = c.t.TempDir()
+	}
+	rt, err := cqrs.Open(dir, cfg)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- rt.Run(context.Background()) }()
+	m := &member{rt: rt, dir: dir}
+	m.stop = sync.OnceFunc(func() {
+		if err := errors.Join(rt.Close(), <-ended, q.Close()); err != nil {
+			c.t.Errorf("close: %v", err)
+		}
+	})
+	c.members = append(c.members, m)
+	return m
+}
+
+func (c *cluster) stopAll() {
+	for _, m := range c.members {
+		m.stop()
+	}
+}
+
+// send sends a command and remembers how it ended.
+func (c *cluster) send(ctx context.Context, rt *cqrs.Runtime, command cqrs.Command, options ...cqrs.SendOption) {
+	id := uuid.Must(uuid.NewV7())
+	r, err := rt.Send(ctx, command, append(options, cqrs.WithID(id))...)
+	for errors.Is(err, cqrs.ErrUnknown) && ctx.Err() == nil {
+		r, err = rt.Send(ctx, command, append(options, cqrs.WithID(id))...)
+	}
+	s := told{id: id, err: err}
+	if err == nil {
+		s.out, s.err = r.Wait(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent = append(c.sent, s)
+}
+
+// load has several senders send n commands each, for a few keys.
+func (c *cluster) load(ctx context.Context, senders, n int, runtimes ...*cqrs.Runtime) *sync.WaitGroup {
+	var all sync.WaitGroup
+	for i := range senders {
+		all.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(i), 7))
+			for range n {
+				key := fmt.Sprintf("k%d", r.IntN(6))
+				mode := []string{"", "", "", "reject-odd", "remark", "nothing"}[r.IntN(6)]
+				c.send(ctx, runtimes[i%len(runtimes)], add{Name: key, By: 1, Mode: mode}, cqrs.WithKey(key))
+			}
+		})
+	}
+	return &all
+}
+
+// check makes sure that every command ended once, the same for all, and that log, store and all aggregates agree.
+func (c *cluster) check(members ...*member) {
+	c.t.Helper()
+	ctx := patience(c.t)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tops := make([]uint64, c.shards)
+	for _, s := range c.sent {
+		switch e, refused := errors.AsType[*cqrs.Error](s.err); {
+		case s.err == nil:
+			tops[s.out.Shard] = max(tops[s.out.Shard], s.out.T)
+		case !refused || e.Level != cqrs.User:
+			c.t.Errorf("command %s: %v", s.id, s.err)
+		}
+	}
+	for n := range c.shards {
+		// A replica may be ahead of the store for a moment.
+		eventually(c.t, func() bool { last, err := c.store.Last(ctx, n); return err == nil && last >= tops[n] })
+		stored := c.stored(ctx, n)
+		c.checkOutcomes(n, stored)
+		last := uint64(len(stored))
+		if last < tops[n] {
+			c.t.Errorf("shard %d: t %d was told, and the store ends at %d", n, tops[n], last)
+		}
+		var digest cqrs.Digest
+		for i, m := range members {
+			if _, err := m.rt.Shard(n).AtLeast(ctx, last); err != nil {
+				c.t.Fatalf("member %d: %v (health %+v)", i, err, m.rt.Health())
+			}
+			d, t := m.rt.Shard(n).Digest()
+			if i == 0 {
+				digest = d
+			}
+			if t != last || d != digest {
+				c.t.Errorf("shard %d: member %d is at t %d with digest %x, and the store at %d (digest of the first member: %x)",
+					n, i, t, d[:4], last, digest[:4])
+			}
+			c.checkTables(m.rt.Shard(n).View(), stored)
+		}
+	}
+}
+
+// stored reads a shard's log in the store.
+func (c *cluster) stored(ctx context.Context, shard int) (records []store.Record) {
+	for r, err := range c.store.Log(ctx, shard, 1) {
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		records = append(records, r)
+	}
+	return records
+}
+
+// checkOutcomes compares what senders were told with what is stored.
+func (c *cluster) checkOutcomes(shard int, stored []store.Record) {
+	c.t.Helper()
+	at := map[uuid.UUID]uint64{}
+	for _, r := range stored {
+		if at[r.Command] != 0 {
+			c.t.Errorf("command %s is stored at t %d and at t %d", r.Command, at[r.Command], r.T)
+		}
+		at[r.Command] = r.T
+	}
+	for _, s := range c.sent {
+		switch {
+		case s.err == nil && s.out.Shard == shard && at[s.id] != s.out.T:
+			c.t.Errorf("command %s was told t %d, and stands at t %d", s.id, s.out.T, at[s.id])
+		case s.err != nil && at[s.id] != 0:
+			c.t.Errorf("command %s was told %v, and stands at t %d", s.id, s.err, at[s.id])
+		}
+	}
+}
+
+// checkTables folds what is stored by hand.
+func (c *cluster) checkTables(v cqrs.View, stored []store.Record) {
+	c.t.Helper()
+	want := map[string]int{}
+	for _, r := range stored {
+		for _, e := range r.Events {
+			name, _, _ := strings.Cut(strings.TrimPrefix(string(e.Data), `{"Name":"`), `"`)
+			want[name]++
+		}
+	}
+	for name, n := range want {
+		if got := value(c.t, v, name); got != n {
+			c.t.Errorf("%s is %d as of t %d, and %d by the store", name, got, v.T(), n)
+		}
+	}
+}
+
+func TestThreeProcessesShareTheWork(t *testing.T) {
+	c := newCluster(t, 4)
+	a, b, d := c.add(""), c.add(""), c.add("")
+	c.load(patience(t), 12, 20, a.rt, b.rt, d.rt).Wait()
+	c.check(a, b, d)
+	owners := 0
+	for _, m := range c.members {
+		for _, h := range m.rt.Health() {
+			if h.Owner {
+				owners++
+			}
+		}
+	}
+	if owners != 4 {
+		t.Errorf("%d shards have an owner, of 4", owners)
+	}
+}
+
+func TestWorkGoesOnWhenProcessesComeAndGo(t *testing.T) {
+	c := newCluster(t, 3)
+	a := c.add("")
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	all := c.load(ctx, 8, 40, a.rt)
+	for range 4 {
+		m := c.add("")
+		c.send(ctx, m.rt, add{Name: "k1", By: 1}, cqrs.WithKey("k1"))
+		m.stop()
+	}
+	all.Wait()
+	c.check(a, c.add(""))
+}
+
+// pausedQueue is a queue that holds up what is appended to the log, as a process does that is paused.
+type pausedQueue struct {
+	queue.Queue
+	mu     sync.Mutex
+	closed chan struct{} // closed when it opens; nil while it is open
+	waits  chan struct{} // gets one when somebody waits
+}
+
+func (g *pausedQueue) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = make(chan struct{})
+}
+
+func (g *pausedQueue) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.closed)
+	g.closed = nil
+}
+
+func (g *pausedQueue) Append(ctx context.Context, topic string, shard int, msgs []queue.Message) error {
+	g.mu.Lock()
+	closed := g.closed
+	g.mu.Unlock()
+	if topic == "events" && closed != nil {
+		select {
+		case g.waits <- struct{}{}:
+		default:
+		}
+		<-closed
+		ctx = context.WithoutCancel(ctx) // its context has ended; a process that wakes up does not know
+	}
+	return g.Queue.Append(ctx, topic, shard, msgs)
+}
+
+// Own gives up the work when told, without waiting for it, as the group does with a member that is silent.
+func (g *pausedQueue) Own(ctx context.Context, topic string, work func(context.Context, int) error) error {
+	return work(ctx, 0)
+}
+
+func TestZombieChangesNothing(t *testing.T) {
+	for _, consistency := range []cqrs.Consistency{cqrs.Serializable, cqrs.AsOfBasis} {
+		t.Run(fmt.Sprint(consistency), func(t *testing.T) {
+			c := newCluster(t, 1)
+			c.config.Consistency = consistency
+			var g *pausedQueue
+			zombie := c.add("", func(cfg *cqrs.Config) {
+				g = &pausedQueue{Queue: cfg.Queue, waits: make(chan struct{}, 1)}
+				cfg.Queue = g
+			})
+			c.send(patience(t), zombie.rt, add{Name: "k1", By: 1})
+			g.shut()
+			var all sync.WaitGroup
+			for range 5 {
+				all.Go(func() { c.send(patience(t), zombie.rt, add{Name: "k1", By: 1}) })
+			}
+			<-g.waits
+			other := c.add("")
+			c.load(patience(t), 4, 10, other.rt).Wait()
+			g.open()
+			all.Wait()
+			c.check(zombie, other)
+		})
+	}
+}
+
+func TestNewReplicaBeginsWithTheStore(t *testing.T) {
+	c := newCluster(t, 2)
+	a := c.add("")
+	c.load(patience(t), 6, 20, a.rt).Wait()
+	replica := c.add("", func(cfg *cqrs.Config) { cfg.Role = cqrs.Replica })
+	c.load(patience(t), 6, 10, a.rt, replica.rt).Wait()
+	c.check(a, replica)
+	a.stop()
+	c.check(replica, c.add(a.dir))
+}
+
+func TestSenderNeedsNoFolder(t *testing.T) {
+	c := newCluster(t, 2)
+	a := c.add("")
+	sender := c.add("/nowhere/at/all", func(cfg *cqrs.Config) { cfg.Role, cfg.Store = cqrs.Sender, nil })
+	out := mustDo(t, sender.rt, add{Name: "k1", By: 1})
+	if len(out.Events) != 1 || out.Events[0].Value != (added{Name: "k1", By: 1}) || out.T == 0 {
+		t.Errorf("outcome %+v", out)
+	}
+	_, err := do(t, sender.rt, add{Name: "k1", Mode: "reject"})
+	wantError(t, err, cqrs.User, "rejected")
+	_, err = do(t, sender.rt, add{Name: "k1", Mode: "panic"})
+	wantError(t, err, cqrs.Dev, "process-command")
+	if out := mustDo(t, sender.rt, add{Name: "k1", Mode: "nothing"}); len(out.Events) != 0 {
+		t.Errorf("outcome %+v", out)
+	}
+	if _, err := counters.Get(sender.rt.View(), "k1"); err == nil {
+		t.Error("a sender can read")
+	}
+	c.load(patience(t), 4, 10, sender.rt).Wait()
+	c.check(a)
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, is func() bool) {
+	t.Helper()
+	ctx := patience(t)
+	for !is() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("it did not come to be")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
