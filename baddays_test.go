@@ -1,0 +1,314 @@
+package cqrs_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/queue"
+	"github.com/cqrs-server/cqrs/queue/kafka"
+	"github.com/cqrs-server/cqrs/store"
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// admin is a connection to the cluster's brokers beside the library.
+func (c *cluster) admin() sarama.ClusterAdmin {
+	c.t.Helper()
+	a, err := sarama.NewClusterAdmin(c.brokers, kafka.NewConfig())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { a.Close() })
+	return a
+}
+
+// complains waits until a shard says why it can't go on.
+func complains(t *testing.T, m *member, text string) {
+	t.Helper()
+	var why error
+	eventually(t, func() bool {
+		why = m.rt.Health()[0].Retrying
+		return why != nil && strings.Contains(why.Error(), text)
+	})
+}
+
+func TestTopicThatWasMadeAnewStopsTheShard(t *testing.T) {
+	c := newCluster(t, 1)
+	a := c.add("")
+	c.load(patience(t), 4, 5, a.rt).Wait()
+	c.check(a)
+	want := value(t, a.rt.View(), "k1")
+	a.stop()
+	if err := c.admin().DeleteTopic(c.prefix + "events"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		topics, err := c.admin().ListTopics()
+		return err == nil && topics[c.prefix+"events"].NumPartitions == 0
+	})
+	b := c.add(a.dir)
+	complains(t, b, "deleted and made again")
+	if got := value(t, b.rt.View(), "k1"); got != want {
+		t.Errorf("k1 is %d, and was %d", got, want)
+	}
+	b.stop()
+	d := c.add("") // a new folder is built from the store, and goes on
+	c.load(patience(t), 4, 5, d.rt).Wait()
+	c.check(d)
+}
+
+func TestReplicaBehindTheRetentionIsBuiltFromTheStore(t *testing.T) {
+	c := newCluster(t, 1)
+	a := c.add("")
+	c.load(patience(t), 4, 10, a.rt).Wait()
+	late := c.add("", func(cfg *cqrs.Config) { cfg.Role = cqrs.Replica })
+	c.check(a, late)
+	late.stop()
+	c.load(patience(t), 4, 10, a.rt).Wait()
+	c.dropLog(0)
+	c.load(patience(t), 4, 3, a.rt).Wait()
+	c.check(a, c.add(late.dir, func(cfg *cqrs.Config) { cfg.Role = cqrs.Replica }), c.add(""))
+
+	alone := c.add("", func(cfg *cqrs.Config) { cfg.Store = nil })
+	complains(t, alone, "retention has dropped")
+}
+
+// dropLog drops what the log holds, as retention does.
+func (c *cluster) dropLog(shard int32) {
+	c.t.Helper()
+	client, err := sarama.NewClient(c.brokers, kafka.NewConfig())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Close()
+	end, err := client.GetOffset(c.prefix+"events", shard, sarama.OffsetNewest)
+	if err == nil {
+		err = c.admin().DeleteRecords(c.prefix+"events", map[int32]int64{shard: end})
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func TestGarbageInEachTopic(t *testing.T) {
+	c := newCluster(t, 1)
+	a := c.add("")
+	c.load(patience(t), 2, 5, a.rt).Wait()
+	q := openKafka(t, c.brokers, c.prefix, 1)
+	defer q.Close()
+	garbage := []queue.Message{
+		{Value: []byte("garbage")}, {}, {Value: []byte{0xc9, 99}}, {Value: []byte{0xc8, 99, 1}}, {Value: []byte{0xc8, 1, 1, 1}},
+		{Value: []byte{0xc8, 1, 2}}, {Value: []byte{0xc8, 1, 77}}, {Value: make([]byte, 100_000), Key: make([]byte, 5000)},
+		{Value: []byte("{"), Headers: []queue.Header{{Key: "ce_specversion", Value: []byte("9.9")}}},
+	}
+	for _, topic := range cqrs.Topics() {
+		if err := q.Append(t.Context(), topic, 0, slices.Clone(garbage)); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Append(t.Context(), topic, 0, []queue.Message{{Value: make([]byte, 5<<20)}}); err == nil {
+			t.Errorf("%s takes 5 MB", topic)
+		}
+		c.load(patience(t), 4, 5, a.rt).Wait()
+	}
+	c.check(a, c.add(""))
+	letters, err := a.rt.DeadLetters(t.Context())
+	if err != nil || len(letters) != 2*len(garbage) {
+		t.Errorf("%d letters of %d, %v", len(letters), 2*len(garbage), err)
+	}
+	if _, err := a.rt.Send(t.Context(), add{Name: strings.Repeat("x", 5<<20)}); err == nil || errors.Is(err, cqrs.ErrUnknown) {
+		t.Errorf("sending 5 MB gives %v", err)
+	}
+}
+
+// shakyStore fails as a store does whose server is in trouble.
+type shakyStore struct {
+	store.Store
+	mode atomic.Int32
+}
+
+const (
+	isWell int32 = iota
+	isDown
+	losesAnswers // puts have their effect, and the answer is lost
+	isPartial    // only half of what is put has its effect
+)
+
+var errShaky = errors.New("the store is in trouble")
+
+func (s *shakyStore) Put(ctx context.Context, records []store.Record) error {
+	switch s.mode.Load() {
+	case isDown:
+		return errShaky
+	case losesAnswers:
+		return errors.Join(errShaky, s.Store.Put(ctx, records))
+	case isPartial:
+		if half := records[:len(records)/2]; len(half) > 0 {
+			return errors.Join(errShaky, s.Store.Put(ctx, half))
+		}
+		return errShaky
+	}
+	return s.Store.Put(ctx, records)
+}
+
+func TestCommandsWaitWhileTheStoreIsInTrouble(t *testing.T) {
+	for name, mode := range map[string]int32{"down": isDown, "answers lost": losesAnswers, "partial": isPartial} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 1)
+			s := &shakyStore{Store: c.store}
+			c.store = s
+			a := c.add("")
+			c.load(patience(t), 2, 5, a.rt).Wait()
+			s.mode.Store(mode)
+			before := a.rt.View().T()
+			ctx := patience(t)
+			all := c.load(ctx, 6, 5, a.rt)
+			complains(t, a, errShaky.Error())
+			if got := a.rt.View().T(); got != before {
+				t.Errorf("the owner shows t %d, and what is behind t %d is not stored", got, before)
+			}
+			b := c.add("")
+			a.stop() // another takes over, in the middle of it
+			eventually(t, func() bool { return b.rt.Health()[0].Owner })
+			s.mode.Store(isWell)
+			all.Wait()
+			c.sent = slices.DeleteFunc(c.sent, func(s told) bool { return errors.Is(s.err, cqrs.ErrClosed) }) // they were a's
+			c.load(patience(t), 2, 5, b.rt).Wait()
+			c.check(b, c.add(a.dir))
+		})
+	}
+}
+
+func TestForeignProgramSendsAndHears(t *testing.T) {
+	c := newCluster(t, 1)
+	a := c.add("")
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.ConsumeTopics(c.prefix+"feedback"),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	header := func(pairs ...string) (list []kgo.RecordHeader) {
+		for i := 0; i < len(pairs); i += 2 {
+			list = append(list, kgo.RecordHeader{Key: pairs[i], Value: []byte(pairs[i+1])})
+		}
+		return list
+	}
+	binary := &kgo.Record{Topic: c.prefix + "commands", Value: []byte(`{"name":"k1","by":"1"}`), Headers: header(
+		"ce_specversion", "1.0", "ce_type", "counter/add", "ce_source", "/shop", "ce_id", "0b56d3ae-4b1c-4b26-9d8f-0d5f1c3a9f01",
+		"ce_subject", "k1", "ce_time", "2013-01-01T05:15:00Z", "content-type", "application/json", "traceparent", trace, "ce_tenant", "blue")}
+	structured := &kgo.Record{Topic: c.prefix + "commands", Headers: header("content-type", "application/cloudevents+json"), Value: []byte(
+		`{"specversion":"1.0","type":"counter/add","source":"/shop","id":"order 17","subject":"k1","data":{"name":"k1","mode":"reject"}}`)}
+	if err := client.ProduceSync(patience(t), binary, structured, structured).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	heard := hearRecords(t, client, 3)
+	event := heard[0]
+	want := map[string]string{
+		"ce_type": "counter/added", "ce_commandid": "0b56d3ae-4b1c-4b26-9d8f-0d5f1c3a9f01", "ce_t": "1", "ce_shard": "0", "ce_subject": "k1",
+		"ce_tenant": "blue", "ce_specversion": "1.0", "ce_time": "2013-01-01T05:15:00Z", "ce_commandtype": "counter/add",
+		"ce_id": cqrs.EventID(uuid.MustParse("0b56d3ae-4b1c-4b26-9d8f-0d5f1c3a9f01"), 0, "0").String(),
+	}
+	for name, value := range want {
+		if event[name] != value {
+			t.Errorf("the event's %s is %q, and should be %q", name, event[name], value)
+		}
+	}
+	if event["traceparent"] != trace && event["ce_traceparent"] != trace {
+		t.Errorf("the trace did not travel: %v", event)
+	}
+	for _, refused := range heard[1:] {
+		if refused["ce_type"] != "cqrs/refused" || refused["ce_commandid"] == "" || !strings.Contains(refused["value"], `"rejected"`) ||
+			refused["ce_commandid"] != heard[1]["ce_commandid"] {
+			t.Errorf("the refusal is %v", refused)
+		}
+	}
+	if got := value(t, a.rt.View(), "k1"); got != 1 {
+		t.Errorf("k1 is %d", got)
+	}
+}
+
+// hearRecords reads the next n messages.
+func hearRecords(t *testing.T, client *kgo.Client, n int) (list []map[string]string) {
+	t.Helper()
+	for len(list) < n {
+		fetches := client.PollFetches(patience(t))
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			m := map[string]string{"value": string(r.Value)}
+			for _, h := range r.Headers {
+				m[h.Key] = string(h.Value)
+			}
+			list = append(list, m)
+		})
+	}
+	return list
+}
+
+func TestGrowingOutOfOneMachine(t *testing.T) {
+	c := newCluster(t, 1)
+	dir := t.TempDir()
+	rt, _, stop := start(t, dir, counterConfig())
+	for range 20 {
+		c.send(patience(t), rt, add{Name: "k1", By: 1})
+	}
+	stop()
+	a := c.add(dir) // two lines of configuration later
+	for range 20 {
+		c.send(patience(t), a.rt, add{Name: "k1", By: 1})
+	}
+	c.check(a, c.add(""))
+	if got := value(t, a.rt.View(), "k1"); got != 40 {
+		t.Errorf("k1 is %d", got)
+	}
+}
+
+func TestFolderWithCommandsThatWaitStaysWhereItIs(t *testing.T) {
+	c := newCluster(t, 1)
+	dir := t.TempDir()
+	rt, err := cqrs.Open(dir, counterConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rt.Send(t.Context(), add{Name: "k1"}); err != nil {
+		t.Fatal(err)
+	}
+	rt.Close()
+	cfg := counterConfig()
+	cfg.Store = c.store
+	if _, err := cqrs.Open(dir, cfg); err == nil || !strings.Contains(err.Error(), "1 commands wait") {
+		t.Errorf("open gives %v", err)
+	}
+}
+
+func TestRebalancesAllTheTime(t *testing.T) {
+	c := newCluster(t, 3)
+	a, b := c.add(""), c.add("")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+	defer cancel()
+	done := make(chan struct{})
+	all := c.load(ctx, 6, 60, a.rt, b.rt)
+	go func() { all.Wait(); close(done) }()
+	dir := t.TempDir()
+	for rounds := 0; ; rounds++ {
+		select {
+		case <-done:
+			c.check(a, b)
+			if rounds < 2 {
+				t.Errorf("only %d rebalances", rounds)
+			}
+			return
+		case <-time.After(300 * time.Millisecond):
+			c.add(dir).stop()
+		}
+	}
+}
