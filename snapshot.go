@@ -61,7 +61,7 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 		return fmt.Errorf("cqrs: restore: %s is not empty: name a new folder", dir)
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
-	err := os.MkdirAll(parent, 0o700)
+	err := boltfile.MakeDir(parent)
 	if err != nil {
 		return fmt.Errorf("cqrs: restore: %w", err)
 	}
@@ -77,7 +77,7 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 	if err := os.Rename(temp, dir); err != nil {
 		return fmt.Errorf("cqrs: restore: %w", err)
 	}
-	return syncFolder(parent)
+	return boltfile.SyncDir(parent)
 }
 
 func unpack(ctx context.Context, dir string, r io.Reader) error {
@@ -101,7 +101,7 @@ func unpack(ctx context.Context, dir string, r io.Reader) error {
 	if files == 0 {
 		return errors.New("it is no snapshot: it is empty")
 	}
-	return syncFolder(dir)
+	return boltfile.SyncDir(dir)
 }
 
 // unpackFile writes a file, and opens it once to see that it is whole.
@@ -123,14 +123,6 @@ func unpackFile(ctx context.Context, path string, r io.Reader) error {
 		return err
 	}
 	return f.Close()
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Compact writes the files anew without the room that is free inside them. Reads go on meanwhile; commands wait.

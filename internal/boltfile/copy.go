@@ -48,5 +48,5 @@ func (f *File) replaceBy(path string) error {
 	if err := os.Rename(path, f.path); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Dir(f.path)), f.reopen())
+	return errors.Join(SyncDir(filepath.Dir(f.path)), f.reopen())
 }

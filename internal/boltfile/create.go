@@ -18,7 +18,7 @@ func (f *File) makeIfMissing() error {
 		return err
 	}
 	dir := filepath.Dir(f.path)
-	if err := makeDir(dir); err != nil {
+	if err := MakeDir(dir); err != nil {
 		return err
 	}
 	temp := fmt.Sprintf("%s.new-%s", f.path, uuid.NewString())
@@ -29,7 +29,7 @@ func (f *File) makeIfMissing() error {
 	if err := os.Link(temp, f.path); err != nil && !os.IsExist(err) {
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 func (f *File) make(path string) error {
@@ -48,22 +48,23 @@ func (f *File) make(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// makeDir makes a folder and those above it that are missing. A power cut afterwards does not take them away.
-func makeDir(dir string) error {
+// MakeDir makes a folder and those above it that are missing. A power cut afterwards does not take them away.
+func MakeDir(dir string) error {
 	if _, err := os.Stat(dir); err == nil || !os.IsNotExist(err) {
 		return err
 	}
 	parent := filepath.Dir(dir)
-	if err := makeDir(parent); err != nil {
+	if err := MakeDir(parent); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
 		return err
 	}
-	return syncDir(parent)
+	return SyncDir(parent)
 }
 
-func syncDir(dir string) error {
+// SyncDir makes durable what was made, renamed and removed in a folder.
+func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // there a folder can't be synced, and need not be
 	}
