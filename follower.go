@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/cqrs-server/cqrs/store"
 	"go.etcd.io/bbolt"
 )
@@ -160,6 +161,7 @@ func (w *work) foldRecords(ctx context.Context, records []store.Record, also fun
 			return position{}, err
 		}
 	}
+	fail.Here("rebuild: folded")
 	if err := w.save(); err != nil {
 		return position{}, err
 	}
@@ -297,5 +299,6 @@ func openMain(ctx context.Context, rt *Runtime, file *boltfile.File, shard int) 
 		}
 		oldPrefix = old.prefix
 	}
+	fail.Here("rebuild: built")
 	return next, takeOver(file, rt.cfg.Version, oldPrefix)
 }

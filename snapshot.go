@@ -11,6 +11,7 @@ import (
 	"regexp"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"go.etcd.io/bbolt"
 )
 
@@ -35,6 +36,7 @@ func addToArchive(archive *tar.Writer, f *boltfile.File) error {
 		if err := archive.WriteHeader(&head); err != nil {
 			return err
 		}
+		fail.Here("snapshot: file")
 		_, err := tx.WriteTo(archive)
 		return err
 	})
@@ -73,10 +75,12 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 	if err := unpack(ctx, temp, r); err != nil {
 		return fmt.Errorf("cqrs: restore: %w", err)
 	}
+	fail.Here("restore: unpacked")
 	_ = os.Remove(dir) // if it is there, it is empty
 	if err := os.Rename(temp, dir); err != nil {
 		return fmt.Errorf("cqrs: restore: %w", err)
 	}
+	fail.Here("restore: renamed")
 	return boltfile.SyncDir(parent)
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 )
@@ -23,12 +24,15 @@ func (f *File) makeIfMissing() error {
 	}
 	temp := fmt.Sprintf("%s.new-%s", f.path, uuid.NewString())
 	defer os.Remove(temp)
+	fail.Here("file: make")
 	if err := f.make(temp); err != nil {
 		return err
 	}
+	fail.Here("file: made")
 	if err := os.Link(temp, f.path); err != nil && !os.IsExist(err) {
 		return err
 	}
+	fail.Here("file: linked")
 	return SyncDir(dir)
 }
 
@@ -60,6 +64,7 @@ func MakeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
 		return err
 	}
+	fail.Here("folder: made")
 	return SyncDir(parent)
 }
 
