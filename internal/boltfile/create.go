@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/google/uuid"
@@ -29,11 +30,28 @@ func (f *File) makeIfMissing() error {
 		return err
 	}
 	fail.Here("file: made")
-	if err := os.Link(temp, f.path); err != nil && !os.IsExist(err) {
+	if err := os.Link(temp, f.path); err != nil && !os.IsExist(err) && !f.isThere() { // the one who won may have swept up
 		return err
 	}
 	fail.Here("file: linked")
 	return SyncDir(dir)
+}
+
+func (f *File) isThere() bool {
+	_, err := os.Stat(f.path)
+	return err == nil
+}
+
+// sweep removes what processes that were killed left beside the file. The file is locked, so nobody is at work on a copy, and whoever is
+// making the file comes too late.
+func (f *File) sweep() {
+	dir, name := filepath.Dir(f.path), filepath.Base(f.path)
+	list, _ := os.ReadDir(dir)
+	for _, e := range list {
+		if strings.HasPrefix(e.Name(), name+".new-") || strings.HasPrefix(e.Name(), name+".compact-") {
+			_ = os.Remove(filepath.Join(dir, e.Name())) // the next to open the file tries again
+		}
+	}
 }
 
 func (f *File) make(path string) error {
