@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/cqrs-server/cqrs/queue"
 )
 
@@ -98,7 +99,9 @@ func (b *batch) commit() error {
 		b.clear()
 		return err
 	}
+	fail.Here("publish")
 	b.shard.publish(b.pos)
+	fail.Here("settle")
 	b.shard.rt.receipts.settle(b.done)
 	b.clear()
 	return nil

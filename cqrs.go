@@ -20,6 +20,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -273,7 +276,7 @@ func (rt *Runtime) openFiles(dir string) error {
 	if err := checkShards(dir, rt.cfg.Shards); err != nil {
 		return err
 	}
-	for n := range rt.cfg.Shards {
+	for n := rt.cfg.Shards - 1; n >= 0; n-- { // the last one first: it tells how many there are to be, if the making is cut short
 		file, err := boltfile.Open(filepath.Join(dir, shardFile(n)), boltfile.Options{
 			Kind: "cqrs-shard", Timeout: rt.cfg.LockTimeout, NoSync: rt.cfg.NoSync,
 		})
@@ -285,6 +288,7 @@ func (rt *Runtime) openFiles(dir string) error {
 		}
 		rt.files = append(rt.files, file)
 	}
+	slices.Reverse(rt.files)
 	return nil
 }
 
@@ -314,13 +318,21 @@ func shardFile(n int) string { return fmt.Sprintf("shard-%d.db", n) }
 
 // checkShards refuses a folder that was made with another number of shards: its keys would be looked for in the wrong ones.
 func checkShards(dir string, want int) error {
-	found := 0
-	for ; found <= 4096; found++ {
-		if _, err := os.Stat(filepath.Join(dir, shardFile(found))); err != nil {
-			break
+	list, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	found, files, first := 0, 0, false
+	for _, e := range list {
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(e.Name(), "shard-"), ".db"))
+		if err == nil && n >= 0 && e.Name() == shardFile(n) {
+			found, files, first = max(found, n+1), files+1, first || n == 0
 		}
 	}
-	if found == 0 || found == want {
+	switch {
+	case first && files < found: // the first one is made last
+		return fmt.Errorf("the folder was made with Shards %d, and has the files of %d: restore it from a snapshot", found, files)
+	case found == 0 || found == want:
 		return nil
 	}
 	return fmt.Errorf("the folder was made with Shards %d, and Config.Shards is %d: set it to %d, "+

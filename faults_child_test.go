@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/cqrs-server/cqrs"
@@ -54,9 +55,10 @@ func logOf(t *testing.T, rt *cqrs.Runtime) (records []store.Record, at map[uuid.
 }
 
 // checkLog compares what the file's parts say of the log: store, marks, position, digest and tables.
-func checkLog(t *testing.T, rt *cqrs.Runtime, failedFolds map[uuid.UUID]bool) map[uuid.UUID]uint64 {
+func checkLog(t *testing.T, rt *cqrs.Runtime) map[uuid.UUID]uint64 {
 	t.Helper()
 	records, at := logOf(t, rt)
+	failed := cqrs.FailedFolds(t, rt)
 	digest, last := rt.Shard(0).Digest()
 	if last != uint64(len(records)) || digest != cqrs.DigestOf(records) {
 		t.Errorf("%d records give the digest %x, and the shard has %x at t %d", len(records), cqrs.DigestOf(records), digest, last)
@@ -66,13 +68,21 @@ func checkLog(t *testing.T, rt *cqrs.Runtime, failedFolds map[uuid.UUID]bool) ma
 		if end, refused := cqrs.End(t, rt, r.Command); end != r.T || refused {
 			t.Errorf("command %s is at t %d, and its mark says %d, %v", r.Command, r.T, end, refused)
 		}
-		for _, e := range r.Events {
-			if e.Type != (added{}).EventType() || failedFolds[r.Command] {
+		for i, e := range r.Events {
+			if e.Type != (added{}).EventType() {
 				continue
 			}
-			a := decodeAdded(t, e)
-			want[a.Name] += a.By
+			a, lacks := decodeAdded(t, e), failed[[2]uint64{r.T, uint64(i)}]
+			if lacks != strings.HasPrefix(a.Mode, "fold-") {
+				t.Errorf("event %d of t %d, of mode %q: the aggregate lacks it: %v", i, r.T, a.Mode, lacks)
+			}
+			if !lacks {
+				want[a.Name] += a.By
+			}
 		}
+	}
+	if n := rt.Health()[0].Failed; n != uint64(len(failed)) {
+		t.Errorf("the aggregate lacks %d events, and Health says %d", len(failed), n)
 	}
 	for c, err := range counters.All(rt.View()) {
 		if err != nil || c.Value != want[c.Name] {
@@ -93,15 +103,13 @@ func checkEnded(t *testing.T, rt *cqrs.Runtime, sent []uuid.UUID) (accepted, ref
 	if err != nil {
 		t.Fatal(err)
 	}
-	inLetters, folds := map[uuid.UUID]int{}, map[uuid.UUID]bool{}
+	inLetters := map[uuid.UUID]int{}
 	for _, l := range letters {
-		if l.Fold {
-			folds[l.Err.Command] = true
-		} else {
+		if !l.Fold {
 			inLetters[l.Command.ID]++
 		}
 	}
-	at := checkLog(t, rt, folds)
+	at := checkLog(t, rt)
 	for _, id := range sent {
 		_, no := cqrs.End(t, rt, id)
 		ways := inLetters[id]
@@ -118,4 +126,32 @@ func checkEnded(t *testing.T, rt *cqrs.Runtime, sent []uuid.UUID) (accepted, ref
 		}
 	}
 	return accepted, refused, dead
+}
+
+// checkFeedback: each command has its feedback, and each feedback says what the marks say. Of those whose feedback is trimmed nothing is known.
+func checkFeedback(t *testing.T, rt *cqrs.Runtime, sent []uuid.UUID) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	told, missing := map[uuid.UUID]bool{}, 0
+	start, end := cqrs.FeedbackBounds(t, rt)
+	for f, err := range rt.Feedback(ctx, 0, start) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, _ := cqrs.End(t, rt, f.Command); f.Err == nil && at != f.T {
+			t.Errorf("the feedback of command %s says t %d, and its mark t %d", f.Command, f.T, at)
+		}
+		if told[f.Command] = true; f.Offset == end-1 {
+			break
+		}
+	}
+	for _, id := range sent {
+		if !told[id] {
+			missing++
+		}
+	}
+	if int64(missing) > start {
+		t.Errorf("%d of %d commands have no feedback, and %d are trimmed", missing, len(sent), start)
+	}
 }

@@ -194,7 +194,7 @@ func (l *ledger) check(t *testing.T, rt *cqrs.Runtime) {
 		t.Errorf("only %d commands were refused", len(l.refused))
 	}
 	checkEnded(t, rt, l.taken)
-	at := checkLog(t, rt, nil)
+	at := checkLog(t, rt)
 	for _, id := range l.refused {
 		if at[id] != 0 {
 			t.Errorf("command %s was refused by Send, and is at t %d", id, at[id])

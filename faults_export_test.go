@@ -2,6 +2,7 @@ package cqrs
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"testing"
 
 	"github.com/cqrs-server/cqrs/queue"
@@ -18,6 +19,22 @@ func End(t *testing.T, rt *Runtime, id uuid.UUID) (at uint64, refused bool) {
 		t.Fatal(err)
 	}
 	return m.t, found && m.t == 0
+}
+
+// FailedFolds are the events that the first shard's aggregate says it lacks: their t and index.
+func FailedFolds(t *testing.T, rt *Runtime) map[[2]uint64]bool {
+	t.Helper()
+	a, failed := rt.shards[0].agg, map[[2]uint64]bool{}
+	err := a.file.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(a.failedName).ForEach(func(k, _ []byte) error {
+			failed[[2]uint64{binary.BigEndian.Uint64(k), uint64(binary.BigEndian.Uint32(k[8:]))}] = true
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return failed
 }
 
 // Commits counts the write transactions that the first shard's file has ever seen.

@@ -188,7 +188,7 @@ func TestClockJumps(t *testing.T) {
 			t.Fatal(err)
 		}
 		ends[i].sum, ends[i].last = c.Value, c.Last
-		checkLog(t, rt, nil)
+		checkLog(t, rt)
 		stop()
 	}
 	if !equalJSON(t, ends[0], ends[1]) {

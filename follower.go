@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/cqrs-server/cqrs/store"
 	"go.etcd.io/bbolt"
 )
@@ -160,6 +161,7 @@ func (w *work) foldRecords(ctx context.Context, records []store.Record, also fun
 			return position{}, err
 		}
 	}
+	fail.Here("rebuild: folded")
 	if err := w.save(); err != nil {
 		return position{}, err
 	}
@@ -252,28 +254,40 @@ func currentVersion(file *boltfile.File) (version string, made bool, err error) 
 	return version, made, readError(err)
 }
 
-// takeOver makes a version the one that serves, in one step, and drops what the other one held.
-func takeOver(file *boltfile.File, version, prefix string) error {
-	return file.Update(context.Background(), func(tx *bbolt.Tx) error {
+// takeOver makes next the version that serves, in one step, and drops what the old one held, if there was one. What outputs outside the file
+// have not seen yet they have still not seen.
+func takeOver(next, old *aggregate) error {
+	p := *next.position()
+	err := next.file.Update(context.Background(), func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists(currentName)
 		if err == nil {
-			err = b.Put([]byte("main"), []byte(version))
+			err = b.Put([]byte("main"), []byte(next.version))
 		}
-		if err != nil || prefix == "" {
+		if err != nil || old == nil {
 			return err
 		}
-		var names [][]byte
-		_ = tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
-			if len(name) > len(prefix) && string(name[:len(prefix)]) == prefix {
-				names = append(names, append([]byte(nil), name...))
-			}
-			return nil
-		})
-		for _, name := range names {
-			err = errors.Join(err, tx.DeleteBucket(name))
-		}
-		return err
+		p.delivered = old.position().delivered
+		return errors.Join(tx.Bucket(next.stateName).Put(positionKey, p.encode()), drop(tx, old.prefix))
 	})
+	if err == nil {
+		next.at.Store(&p)
+	}
+	return err
+}
+
+// drop deletes the buckets whose names begin so.
+func drop(tx *bbolt.Tx, prefix string) (err error) {
+	var names [][]byte
+	_ = tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
+		if len(name) > len(prefix) && string(name[:len(prefix)]) == prefix {
+			names = append(names, append([]byte(nil), name...))
+		}
+		return nil
+	})
+	for _, name := range names {
+		err = errors.Join(err, tx.DeleteBucket(name))
+	}
+	return err
 }
 
 // openMain opens the shard's own aggregate, and builds it first when its version has changed.
@@ -286,16 +300,16 @@ func openMain(ctx context.Context, rt *Runtime, file *boltfile.File, shard int) 
 	if err != nil || made && version == rt.cfg.Version {
 		return next, err
 	}
-	oldPrefix := ""
+	var old *aggregate
 	if made {
-		old := newAggregate(file, shard, "main", version, ignore{})
+		old = newAggregate(file, shard, "main", version, ignore{})
 		if err := old.load(); err != nil {
 			return nil, err
 		}
 		if err := rebuild(ctx, rt, old, next); err != nil {
 			return nil, fmt.Errorf("build version %q of the aggregate: %w", rt.cfg.Version, err)
 		}
-		oldPrefix = old.prefix
 	}
-	return next, takeOver(file, rt.cfg.Version, oldPrefix)
+	fail.Here("rebuild: built")
+	return next, takeOver(next, old)
 }

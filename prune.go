@@ -3,6 +3,8 @@ package cqrs
 import (
 	"bytes"
 	"encoding/binary"
+
+	"github.com/cqrs-server/cqrs/internal/fail"
 )
 
 // pruneStep is how many chunks of history one batch drops at the most.
@@ -52,6 +54,7 @@ func (w *work) cut(horizon uint64) error {
 			}
 		}
 	}
+	fail.Here("prune")
 	for _, k := range drop {
 		if err := w.tx.Bucket(w.agg.historyName).Delete(k); err != nil {
 			return err

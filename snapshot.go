@@ -11,6 +11,7 @@ import (
 	"regexp"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"go.etcd.io/bbolt"
 )
 
@@ -35,6 +36,7 @@ func addToArchive(archive *tar.Writer, f *boltfile.File) error {
 		if err := archive.WriteHeader(&head); err != nil {
 			return err
 		}
+		fail.Here("snapshot: file")
 		_, err := tx.WriteTo(archive)
 		return err
 	})
@@ -61,7 +63,7 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 		return fmt.Errorf("cqrs: restore: %s is not empty: name a new folder", dir)
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
-	err := os.MkdirAll(parent, 0o700)
+	err := boltfile.MakeDir(parent)
 	if err != nil {
 		return fmt.Errorf("cqrs: restore: %w", err)
 	}
@@ -73,11 +75,13 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 	if err := unpack(ctx, temp, r); err != nil {
 		return fmt.Errorf("cqrs: restore: %w", err)
 	}
+	fail.Here("restore: unpacked")
 	_ = os.Remove(dir) // if it is there, it is empty
 	if err := os.Rename(temp, dir); err != nil {
 		return fmt.Errorf("cqrs: restore: %w", err)
 	}
-	return syncFolder(parent)
+	fail.Here("restore: renamed")
+	return boltfile.SyncDir(parent)
 }
 
 func unpack(ctx context.Context, dir string, r io.Reader) error {
@@ -101,7 +105,7 @@ func unpack(ctx context.Context, dir string, r io.Reader) error {
 	if files == 0 {
 		return errors.New("it is no snapshot: it is empty")
 	}
-	return syncFolder(dir)
+	return boltfile.SyncDir(dir)
 }
 
 // unpackFile writes a file, and opens it once to see that it is whole.
@@ -123,14 +127,6 @@ func unpackFile(ctx context.Context, path string, r io.Reader) error {
 		return err
 	}
 	return f.Close()
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Compact writes the files anew without the room that is free inside them. Reads go on meanwhile; commands wait.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+
+	"github.com/cqrs-server/cqrs/internal/fail"
 )
 
 // Step runs one batch, in this goroutine. It returns how many polled segments have had their effect.
@@ -54,6 +56,7 @@ func (e *Engine) forget() {
 }
 
 func (e *Engine) walk(ctx context.Context) error {
+	fail.Here("begin")
 	if e.hooks.Begin != nil {
 		if err := e.hooks.Begin(ctx); err != nil {
 			return fmt.Errorf("workflow: begin: %w", err)
@@ -97,7 +100,9 @@ func (in *input) poll(ctx context.Context) ([]Segment, error) {
 	if in.ended {
 		return nil, nil
 	}
+	fail.At("poll", in.name)
 	segments, err := in.source.Poll(ctx, in.batch)
+	fail.At("polled", in.name)
 	if err != nil && err != io.EOF {
 		return nil, in.wrap("poll", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/cqrs-server/cqrs/internal/fail"
 )
 
 // idle says that a batch has nothing to flush or to acknowledge.
@@ -30,6 +32,7 @@ func (e *Engine) flush(ctx context.Context) error {
 			return err
 		}
 	}
+	fail.Here("commit")
 	if e.hooks.Commit != nil {
 		if err := e.hooks.Commit(ctx); err != nil {
 			return fmt.Errorf("workflow: commit: %w", err)
@@ -49,6 +52,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 }
 
 func (n *node) prepare(ctx context.Context) error {
+	fail.At("prepare", n.name)
 	if n.in != nil && n.in.asked {
 		if p, ok := n.in.source.(AckPreparer); ok {
 			return n.wrap("prepare the ack", p.PrepareAck(ctx, n.in.done))
@@ -61,6 +65,7 @@ func (n *node) prepare(ctx context.Context) error {
 }
 
 func (n *node) flush(ctx context.Context) error {
+	fail.At("flush", n.name)
 	if n.task.Kind == Output {
 		if err := n.task.Out.Flush(ctx, n.gathered); err != nil {
 			return n.wrap("flush", err)
@@ -74,6 +79,7 @@ func (n *node) flush(ctx context.Context) error {
 
 // finish acknowledges, and rewinds what the cut left over.
 func (e *Engine) finish(ctx context.Context) (int, error) {
+	fail.Here("committed")
 	err, polled := e.stop, 0
 	for _, in := range e.inputs {
 		polled += in.polled
@@ -87,6 +93,7 @@ func (e *Engine) finish(ctx context.Context) (int, error) {
 	if err == nil && polled == 0 && e.ended() {
 		err = io.EOF
 	}
+	fail.Here("acked")
 	return e.done(), err
 }
 

@@ -3,6 +3,8 @@ package workflow
 import (
 	"context"
 	"errors"
+
+	"github.com/cqrs-server/cqrs/internal/fail"
 )
 
 // enter hands a segment to a task and walks on from there, depth-first.
@@ -93,7 +95,9 @@ func (n *node) call(ctx context.Context, s Segment) (made []Segment, f *Failure)
 			made, f = nil, panicked(n.name, s, r)
 		}
 	}()
+	fail.At("call", n.name)
 	made, err := n.task.Fn(ctx, n.task.Params, s)
+	fail.At("called", n.name)
 	if err != nil {
 		return nil, &Failure{Task: n.name, Segment: s, Err: err}
 	}

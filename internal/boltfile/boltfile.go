@@ -87,7 +87,9 @@ func (f *File) open() (err error) {
 	if err := f.makeIfMissing(); err != nil {
 		return err
 	}
-	f.db, f.id, err = f.attach()
+	if f.db, f.id, err = f.attach(); err == nil && !f.opts.ReadOnly {
+		f.sweep()
+	}
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 )
@@ -23,6 +24,7 @@ func (f *File) Compact() error {
 	if err := f.withHandle(func(db *bbolt.DB) error { return copyTo(db, temp) }); err != nil {
 		return fmt.Errorf("compact %s: %w", f.path, explainWrite(err))
 	}
+	fail.Here("compact: copied")
 	if err := f.replaceBy(temp); err != nil {
 		return fmt.Errorf("compact %s: %w", f.path, err)
 	}
@@ -48,5 +50,6 @@ func (f *File) replaceBy(path string) error {
 	if err := os.Rename(path, f.path); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Dir(f.path)), f.reopen())
+	fail.Here("compact: replaced")
+	return errors.Join(SyncDir(filepath.Dir(f.path)), f.reopen())
 }

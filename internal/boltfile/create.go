@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 )
@@ -18,18 +20,38 @@ func (f *File) makeIfMissing() error {
 		return err
 	}
 	dir := filepath.Dir(f.path)
-	if err := makeDir(dir); err != nil {
+	if err := MakeDir(dir); err != nil {
 		return err
 	}
 	temp := fmt.Sprintf("%s.new-%s", f.path, uuid.NewString())
 	defer os.Remove(temp)
+	fail.Here("file: make")
 	if err := f.make(temp); err != nil {
 		return err
 	}
-	if err := os.Link(temp, f.path); err != nil && !os.IsExist(err) {
+	fail.Here("file: made")
+	if err := os.Link(temp, f.path); err != nil && !os.IsExist(err) && !f.isThere() { // the one who won may have swept up
 		return err
 	}
-	return syncDir(dir)
+	fail.Here("file: linked")
+	return SyncDir(dir)
+}
+
+func (f *File) isThere() bool {
+	_, err := os.Stat(f.path)
+	return err == nil
+}
+
+// sweep removes what processes that were killed left beside the file. The file is locked, so nobody is at work on a copy, and whoever is
+// making the file comes too late.
+func (f *File) sweep() {
+	dir, name := filepath.Dir(f.path), filepath.Base(f.path)
+	list, _ := os.ReadDir(dir)
+	for _, e := range list {
+		if strings.HasPrefix(e.Name(), name+".new-") || strings.HasPrefix(e.Name(), name+".compact-") {
+			_ = os.Remove(filepath.Join(dir, e.Name())) // the next to open the file tries again
+		}
+	}
 }
 
 func (f *File) make(path string) error {
@@ -48,22 +70,24 @@ func (f *File) make(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// makeDir makes a folder and those above it that are missing. A power cut afterwards does not take them away.
-func makeDir(dir string) error {
+// MakeDir makes a folder and those above it that are missing. A power cut afterwards does not take them away.
+func MakeDir(dir string) error {
 	if _, err := os.Stat(dir); err == nil || !os.IsNotExist(err) {
 		return err
 	}
 	parent := filepath.Dir(dir)
-	if err := makeDir(parent); err != nil {
+	if err := MakeDir(parent); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
 		return err
 	}
-	return syncDir(parent)
+	fail.Here("folder: made")
+	return SyncDir(parent)
 }
 
-func syncDir(dir string) error {
+// SyncDir makes durable what was made, renamed and removed in a folder.
+func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // there a folder can't be synced, and need not be
 	}

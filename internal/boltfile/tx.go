@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -58,10 +59,13 @@ func (t *Tx) Commit() error {
 	if t.ended {
 		return berrors.ErrTxClosed
 	}
+	fail.Here("file: commit")
 	err := t.commit()
+	fail.Here("file: committed")
 	t.ended = true
 	t.file.writer.Unlock()
 	finish(t.calls, err)
+	fail.Here("file: told")
 	t.calls = nil
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/cqrs-server/cqrs/queue"
 )
 
@@ -20,7 +21,9 @@ func (q *Queue) Append(ctx context.Context, topic string, shard int, msgs []queu
 		return err
 	}
 	a := newAppending(msgs) // here, and not while others wait for the transaction
+	fail.At("append", topic)
 	err := q.files[p.shard].UpdateTogether(ctx, q.appender(p), a)
+	fail.At("appended", topic)
 	if err == nil {
 		number(msgs, a.first)
 	}
