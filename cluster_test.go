@@ -355,6 +355,39 @@ func TestNewReplicaBeginsWithTheStore(t *testing.T) {
 	c.check(replica, c.add(a.dir))
 }
 
+func TestAnotherVersionOfTheAggregateIsBuiltFromTheStore(t *testing.T) {
+	c := newCluster(t, 1)
+	a, b := c.add(""), c.add("")
+	c.load(patience(t), 4, 10, a.rt, b.rt).Wait()
+	newer := func(cfg *cqrs.Config) { cfg.Version = "2" }
+	b.stop()
+	c.load(patience(t), 4, 10, a.rt).Wait()
+	b = c.add(b.dir, newer) // both versions at once
+	c.load(patience(t), 4, 10, a.rt, b.rt).Wait()
+	c.check(a, b)
+	a.stop()
+	a = c.add(a.dir, newer)
+	c.load(patience(t), 4, 10, a.rt, b.rt).Wait()
+	c.check(a, b)
+}
+
+func TestFurtherAggregateFollowsOnEachProcess(t *testing.T) {
+	c := newCluster(t, 1)
+	further := func(cfg *cqrs.Config) {
+		cfg.Aggregates = []cqrs.Aggregate{{Name: "more", Aggregator: counting{}, Tables: []cqrs.AnyTable{counters}}}
+	}
+	a := c.add("")
+	c.load(patience(t), 4, 10, a.rt).Wait()
+	b := c.add("", further)
+	c.load(patience(t), 4, 10, a.rt, b.rt).Wait()
+	c.check(a, b)
+	more := b.rt.Shard(0).Aggregate("more")
+	v, err := more.AtLeast(patience(t), a.rt.View().T())
+	if err != nil || value(t, v, "k1") != value(t, a.rt.View(), "k1") {
+		t.Errorf("k1 is %d, and not %d (%v)", value(t, v, "k1"), value(t, a.rt.View(), "k1"), err)
+	}
+}
+
 func TestSenderNeedsNoFolder(t *testing.T) {
 	c := newCluster(t, 2)
 	a := c.add("")

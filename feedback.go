@@ -84,15 +84,15 @@ func (f *Feedback) decode(b []byte) error {
 	return nil
 }
 
-// Feedback follows a shard's feedback queue from an offset on, and waits for more until ctx ends; the error that comes last says
-// why it ended.
+// Feedback follows a shard's feedback queue from an offset on, and waits for more until ctx ends; the error that comes last, with
+// the offset -1, says why it ended.
 func (rt *Runtime) Feedback(ctx context.Context, shard int, from int64) iter.Seq2[Feedback, error] {
 	return func(yield func(Feedback, error) bool) {
 		part := Feedback{Shard: shard}
 		for {
 			msgs, err := rt.queue.Read(ctx, topicFeedback, shard, from, 1000)
 			if err != nil {
-				yield(Feedback{}, readError(err))
+				yield(Feedback{Shard: shard, Offset: -1}, readError(err))
 				return
 			}
 			for _, m := range msgs {

@@ -96,13 +96,25 @@ func (f *follower) run(ctx context.Context) {
 			sleep(ctx, retry.NextBackOff())
 		case n == 0:
 			retry.Reset()
-			select {
-			case <-moved:
-			case <-ctx.Done():
-			}
+			f.wait(ctx, moved)
 		default:
 			meter.show(f.agg.position().t, f.shard.agg.position().t)
 		}
+	}
+}
+
+// wait blocks until the shard has moved. Where the store is filled by another process it may be behind the shard, and is looked at again.
+func (f *follower) wait(ctx context.Context, moved <-chan struct{}) {
+	again := time.NewTimer(200 * time.Millisecond)
+	defer again.Stop()
+	behind := again.C
+	if f.agg.position().t >= f.shard.agg.position().t {
+		behind = nil
+	}
+	select {
+	case <-moved:
+	case <-behind:
+	case <-ctx.Done():
 	}
 }
 
@@ -221,6 +233,9 @@ func rebuild(ctx context.Context, rt *Runtime, old, next *aggregate) error {
 	limit, meter := old.position(), newMeter(rt.cfg.Progress, "main", next)
 	for next.position().t < limit.t {
 		records, err := readRecords(ctx, rt.store, next.shard, next.position().t+1, limit.t)
+		if err == nil && len(records) == 0 && rt.embedded == nil {
+			return nil // the shard's owner has not stored the rest yet: it comes from the log
+		}
 		if err == nil && len(records) == 0 {
 			err = fmt.Errorf("the store ends at t %d, and the aggregate is at t %d", next.position().t, limit.t)
 		}
@@ -267,10 +282,27 @@ func takeOver(next, old *aggregate) error {
 			return err
 		}
 		p.delivered = old.position().delivered
+		if p.t == old.position().t {
+			p.offset, p.anchor = old.position().offset, old.position().anchor
+		}
+		if err := keepState(tx, next, old); err != nil {
+			return err
+		}
 		return errors.Join(tx.Bucket(next.stateName).Put(positionKey, p.encode()), drop(tx, old.prefix))
 	})
 	if err == nil {
 		next.at.Store(&p)
+	}
+	return err
+}
+
+// keepState copies what is kept beside the position and does not depend on the version.
+func keepState(tx *bbolt.Tx, next, old *aggregate) (err error) {
+	from, to := tx.Bucket(old.stateName), tx.Bucket(next.stateName)
+	for _, key := range [][]byte{offsetsKey, topicsKey, rebuiltName} {
+		if v := from.Get(key); v != nil {
+			err = errors.Join(err, to.Put(key, v))
+		}
 	}
 	return err
 }

@@ -27,7 +27,7 @@ func (rt *Runtime) openServed(dir string) error {
 	}
 	if rt.store = rt.cfg.Store; rt.cfg.Role == Sender {
 		rt.openSender()
-		return nil
+		return rt.hold(ctx)
 	}
 	if err := rt.openFiles(dir); err != nil {
 		return err
@@ -42,7 +42,16 @@ func (rt *Runtime) openServed(dir string) error {
 	if err := rt.openShards(dir); err != nil {
 		return err
 	}
+	return rt.hold(ctx)
+}
+
+// hold begins to follow the log and the feedback of each shard. Where the feedback ends is learned first: how what is sent from now on ends
+// is told behind it.
+func (rt *Runtime) hold(ctx context.Context) error {
 	for _, s := range rt.shards {
+		if _, err := s.hearing(ctx); err != nil {
+			return err
+		}
 		s.release = s.hold(rt.life)
 	}
 	return nil
@@ -101,6 +110,5 @@ func (rt *Runtime) openSender() {
 		s.served = &served{queue: rt.queue}
 		s.heardAll.Store(-1)
 		rt.shards = append(rt.shards, s)
-		s.release = s.hold(rt.life)
 	}
 }

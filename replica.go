@@ -356,9 +356,7 @@ func (s *Shard) listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		if from, err := s.hearing(ctx); err == nil {
 			for f, err := range s.rt.Feedback(ctx, s.n, from) {
-				if f.Offset > 0 || f.Command != (uuid.UUID{}) {
-					s.heardUpTo(f.Offset + 1)
-				}
+				s.heardUpTo(f.Offset + 1)
 				if err == nil {
 					s.hear(&f)
 					retry.Reset()
@@ -367,6 +365,31 @@ func (s *Shard) listen(ctx context.Context) {
 		}
 		sleep(ctx, retry.NextBackOff())
 	}
+}
+
+// hearAll hears what the feedback queue holds by now, and tells how many commands that was about.
+func (s *Shard) hearAll(ctx context.Context) (n int, err error) {
+	from, err := s.hearing(ctx)
+	if err != nil {
+		return 0, err
+	}
+	_, end, err := s.rt.queue.Bounds(ctx, topicFeedback, s.n)
+	if err != nil || from >= end {
+		return 0, err
+	}
+	for f, err := range s.rt.Feedback(ctx, s.n, from) {
+		if f.Offset < 0 {
+			return n, err
+		}
+		s.heardUpTo(f.Offset + 1)
+		if n++; err == nil {
+			s.hear(&f)
+		}
+		if f.Offset+1 >= end {
+			break
+		}
+	}
+	return n, nil
 }
 
 // hearing is where to listen on: at first at the end.

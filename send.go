@@ -491,22 +491,6 @@ func (q *receipts) lose(list []ended) {
 	}
 }
 
-// loseShard has those who wait for commands of a shard look for their ends in the queue.
-func (q *receipts) loseShard(shard int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for id, r := range q.waiting {
-		if r.Shard != shard {
-			continue
-		}
-		for ; r != nil; r = r.next {
-			r.lost = true
-			close(r.done)
-		}
-		delete(q.waiting, id)
-	}
-}
-
 // waitsFor tells whether somebody waits for a command.
 func (q *receipts) waitsFor(id uuid.UUID) bool {
 	q.mu.Lock()

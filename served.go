@@ -35,6 +35,7 @@ type served struct {
 	handled int64  // below this offset of the commands everything has ended
 	stored  uint64 // the t up to which the store was when this process took the shard
 
+	heard heardBefore
 	saved offsets   // what the queue was told of settled and handled
 	when  time.Time // when it was
 }
@@ -142,8 +143,10 @@ func (v *served) rollback() {
 	v.fallBehind()
 }
 
-// fallBehind has the log read again from where everything is settled.
-func (v *served) fallBehind() { v.behind, v.reading = true, v.settled }
+// fallBehind has the log read again from where everything is settled and applied.
+func (v *served) fallBehind() {
+	v.behind, v.reading = true, min(v.settled, v.shard.agg.position().offset)
+}
 
 // servedCommands reads the command queue.
 type servedCommands struct {
@@ -404,6 +407,7 @@ func (v *served) appendTo(ctx context.Context, topic string, msgs []queue.Messag
 	}
 	if topic == topicFeedback {
 		v.shard.heardUpTo(msgs[len(msgs)-1].Offset + 1)
+		v.heard.note(v.shard.heardAll.Load())
 	}
 	return nil
 }

@@ -34,18 +34,31 @@ func (s *Shard) serve(ctx context.Context) (err error) {
 	return nil
 }
 
-// handOver takes the shard from its follower, and gives it back when the owner's work is done. Who waits for a command meanwhile looks
-// for its end in the queue: it may have been told to the other one.
+// handOver takes the shard from its follower, and gives it back when the owner's work is done.
 func (s *Shard) handOver() (back func()) {
 	s.turn.Lock()
 	s.release()
-	s.rt.receipts.loseShard(s.n)
 	s.owned.Store(true)
 	return func() {
 		s.owned.Store(false)
+		s.heardAll.Store(s.served.heard.before)
 		s.release = s.hold(s.rt.life)
-		s.rt.receipts.loseShard(s.n)
 		s.turn.Unlock()
+	}
+}
+
+// heardBefore is how far the feedback was heard a while ago. An owner does not hear the feedback that it writes; when it gives the
+// shard up it hears on from there, because another owner may have written between.
+type heardBefore struct {
+	before, since int64
+	at            time.Time
+}
+
+const heardEvery = 30 * time.Second
+
+func (h *heardBefore) note(now int64) {
+	if time.Since(h.at) > heardEvery {
+		h.before, h.since, h.at = h.since, now, time.Now()
 	}
 }
 
@@ -114,6 +127,11 @@ func (v *served) takeUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// What was told before handled was noted is in the feedback queue by now; what comes later is handled here again.
+	if _, err := s.hearAll(ctx); err != nil {
+		return err
+	}
+	v.heard = heardBefore{before: s.heardAll.Load(), since: s.heardAll.Load(), at: time.Now()}
 	v.settled, v.handled = max(own.settled, settled, start), max(own.handled, handled)
 	v.saved = offsets{settled, handled}
 	if v.store != nil {

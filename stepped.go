@@ -41,26 +41,7 @@ func (p *stepped) Follow(ctx context.Context, shard int) (int, error) {
 }
 
 func (p *stepped) Listen(ctx context.Context, shard int) (n int, err error) {
-	s := p.rt.shards[shard]
-	from, err := s.hearing(ctx)
-	if err != nil {
-		return 0, err
-	}
-	_, end, err := s.rt.queue.Bounds(ctx, topicFeedback, shard)
-	if err != nil || from >= end {
-		return 0, err
-	}
-	for f, err := range s.rt.Feedback(ctx, shard, from) {
-		if err != nil {
-			return n, err
-		}
-		s.heardUpTo(f.Offset + 1)
-		s.hear(&f)
-		if n++; f.Offset+1 >= end {
-			break
-		}
-	}
-	return n, nil
+	return p.rt.shards[shard].hearAll(ctx)
 }
 
 func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
