@@ -160,12 +160,14 @@ func TestEnded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			said := new(strings.Builder)
+			cmd.Stderr = said
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			var kafka, dynamo string
 			if _, err := fmt.Fscan(stdout, &kafka, &dynamo); err != nil {
-				t.Fatal(err)
+				t.Fatalf("%v (%v): %s", err, cmd.Wait(), said)
 			}
 			if k, d := answers(kafka, dynamo); !k || !d {
 				t.Error("a server does not answer")

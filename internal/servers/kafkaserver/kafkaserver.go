@@ -155,6 +155,11 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.start(ctx)
 }
 
+// Segment is the file with the messages of a partition from its beginning on. A test may damage it while the broker is dead.
+func (s *Server) Segment(topic string, partition int) string {
+	return filepath.Join(s.data(), fmt.Sprintf("%s-%d", topic, partition), fmt.Sprintf("%020d.log", 0))
+}
+
 // Pause stops the broker where it is, with its connections open, until Resume.
 func (s *Server) Pause() error { return s.process.Pause() }
 
