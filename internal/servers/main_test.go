@@ -115,7 +115,7 @@ func TestWithoutJava(t *testing.T) {
 // binary is this command, built.
 func binary(t *testing.T) string {
 	if os.Getenv(kafkaserver.Home) == "" || os.Getenv(dynamoserver.Home) == "" {
-		t.Skipf("it starts real servers: run it by `go run ./internal/servers -- go test ./internal/servers/...` (%s is not set)", kafkaserver.Home)
+		t.Skipf("it starts real servers: `make test` runs it, and so does `go run ./internal/servers -- go test ...` (%s is not set)", kafkaserver.Home)
 	}
 	t.Setenv("CQRS_KAFKA", "")
 	t.Setenv("CQRS_DYNAMODB", "")

@@ -122,10 +122,7 @@ func (s *Server) format(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Wait(ctx); err != nil {
-		return fmt.Errorf("%w: %s", err, p.Log())
-	}
-	return nil
+	return p.Wait(ctx)
 }
 
 func (s *Server) start(ctx context.Context) error {
