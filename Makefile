@@ -1,26 +1,33 @@
-# make test     everything there is to test; from a fresh clone it needs Go only
-# make servers  the Kafka queue and the DynamoDB store on real servers, which it starts itself (needs Java and Maven)
-# make race     the same under the race detector
+# make test     lint, and everything there is to test, on a real Kafka and a DynamoDB Local that it starts (needs Java 17 and Maven)
+# make unit     the same tests without servers: those that need one are skipped, and say so. It needs Go only
+# make servers  only the packages that stand on servers, on real ones
+# make race     what has goroutines, under the race detector, on servers too; RACE names other packages
 # make lint     gofmt, go vet, staticcheck
 # make bench    speed, side by side with others, as ratios (a module of its own: bench/)
 # make vuln     known vulnerabilities in what is linked (a report)
+#
+# Servers that run already are used: CQRS_KAFKA=host:port CQRS_DYNAMODB=http://host:port make test (internal/servers says more).
 
 GO      ?= go
 TIMEOUT ?= 15m
 TOOL     = $(GO) tool -modfile=tools/go.mod
+SERVERS  = $(GO) run ./internal/servers --
 
 .PHONY: test lint race unit servers bench vuln
 
-test: lint unit
-
-race:
-	$(GO) test -race -timeout $(TIMEOUT) ./...
+test: lint
+	$(SERVERS) $(GO) test -timeout $(TIMEOUT) ./...
 
 unit:
 	$(GO) test -timeout $(TIMEOUT) ./...
 
 servers:
-	$(GO) run ./internal/servers -- $(GO) test -timeout $(TIMEOUT) ./queue/kafka ./store/dynamo ./internal/servers/...
+	$(SERVERS) $(GO) test -timeout $(TIMEOUT) ./queue/kafka ./store/dynamo ./internal/servers/...
+
+# Short: the longest tests repeat what shorter ones do, and the detector makes everything 5 to 10 times slower.
+RACE ?= ./...
+race:
+	$(SERVERS) $(GO) test -race -short -timeout $(TIMEOUT) $(RACE)
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }

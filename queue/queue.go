@@ -86,6 +86,9 @@ var (
 	ErrUnknown = errors.New("queue: outcome unknown")
 	// ErrNoTopic is returned for a topic or a partition that does not exist.
 	ErrNoTopic = errors.New("queue: no such topic or partition")
+	// ErrOtherTopic is returned when the topic was deleted, and another was made under its name, since this Queue has used
+	// it: offsets mean other messages now. Where Identity is asked for again, it tells the new one.
+	ErrOtherTopic = errors.New("queue: another topic has taken the name")
 )
 
 // TooLargeError is returned by Append for a message over the limit. Nothing was added.

@@ -11,7 +11,7 @@
 //	CQRS_DYNAMODB_HOME  the same for DynamoDB Local (package dynamoserver)
 //
 // A server whose address is in the environment already is used as it is, and not stopped. The servers need Java 17 and,
-// the first time, Maven, which fetches them into $CQRS_CACHE (the user's cache folder by default). compose.yaml runs the
+// the first time, Maven, which fetches them into $CQRS_CACHE (.cache/servers of the project by default). compose.yaml runs the
 // same servers where Docker is at hand.
 package main
 
@@ -40,6 +40,7 @@ The servers can be had in three ways:
   - Docker:             docker compose -f internal/servers/compose.yaml up -d --wait
                         export CQRS_KAFKA=localhost:9092 CQRS_DYNAMODB=http://localhost:8000
   - servers you have:   set CQRS_KAFKA=host:port and CQRS_DYNAMODB=http://host:port
+Without them, go test ./... runs the tests that need none, and skips the others.
 `
 
 func main() {

@@ -115,7 +115,7 @@ func TestWithoutJava(t *testing.T) {
 // binary is this command, built.
 func binary(t *testing.T) string {
 	if os.Getenv(kafkaserver.Home) == "" || os.Getenv(dynamoserver.Home) == "" {
-		t.Skipf("it starts real servers: run it by `go run ./internal/servers -- go test ./internal/servers/...` (%s is not set)", kafkaserver.Home)
+		t.Skipf("it starts real servers: `make test` runs it, and so does `go run ./internal/servers -- go test ...` (%s is not set)", kafkaserver.Home)
 	}
 	t.Setenv("CQRS_KAFKA", "")
 	t.Setenv("CQRS_DYNAMODB", "")
@@ -160,12 +160,14 @@ func TestEnded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			said := new(strings.Builder)
+			cmd.Stderr = said
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			var kafka, dynamo string
 			if _, err := fmt.Fscan(stdout, &kafka, &dynamo); err != nil {
-				t.Fatal(err)
+				t.Fatalf("%v (%v): %s", err, cmd.Wait(), said)
 			}
 			if k, d := answers(kafka, dynamo); !k || !d {
 				t.Error("a server does not answer")

@@ -24,6 +24,18 @@ type appender struct {
 	refused map[string]bool
 }
 
+func newAppender(q *Queue, topic, name string) *appender {
+	return &appender{q: q, topic: topic, name: name, unknown: map[string]bool{}, refused: map[string]bool{}}
+}
+
+// timed has the time of now as a rule: of batches that look older than a day, Kafka does not know any more after a restart
+// that it has them.
+func timed(value string, at time.Time) queue.Message {
+	m := text(value)
+	m.Time = at.UnixMilli()
+	return m
+}
+
 func (a *appender) run(stop <-chan struct{}) {
 	for i := 0; ; i++ {
 		select {
@@ -31,7 +43,7 @@ func (a *appender) run(stop <-chan struct{}) {
 			return
 		default:
 		}
-		m := []queue.Message{text(fmt.Sprint(a.name, " ", i))}
+		m := []queue.Message{timed(fmt.Sprint(a.name, " ", i), time.Now())}
 		err := a.q.Append(context.Background(), a.topic, 0, m)
 		a.note(m[0], err)
 	}
@@ -56,6 +68,12 @@ func (a *appender) count() int {
 	return len(a.added)
 }
 
+func (a *appender) failed() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.unknown) + len(a.refused)
+}
+
 // Invariants 1 and 2: the broker is killed and started again while messages are appended, read and owned.
 func TestBrokerKilled(t *testing.T) {
 	server := kafkaserver.Start(t)
@@ -69,7 +87,7 @@ func TestBrokerKilled(t *testing.T) {
 	var all sync.WaitGroup
 	var appenders []*appender
 	for i := range 4 {
-		a := &appender{q: q, topic: topic, name: fmt.Sprint("appender", i), unknown: map[string]bool{}, refused: map[string]bool{}}
+		a := newAppender(q, topic, fmt.Sprint("appender", i))
 		appenders = append(appenders, a)
 		all.Go(func() { a.run(stop) })
 	}
@@ -163,6 +181,43 @@ func (a *appender) check(t *testing.T, log []queue.Message) {
 		}
 	}
 	t.Logf("%s: %d added, %d unknown, %d refused", a.name, len(a.added), len(a.unknown), len(a.refused))
+}
+
+// Invariants 1 and 2: the broker is away for longer than Append waits.
+func TestBrokerDown(t *testing.T) {
+	server := kafkaserver.Start(t)
+	q := openQueue(t, []string{server.Addr}, Timeout(time.Second))
+	topic := makeTopic(t, q)
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	var appenders []*appender
+	for i := range 4 {
+		a := newAppender(q, topic, fmt.Sprint("appender", i))
+		appenders = append(appenders, a)
+		all.Go(func() { a.run(stop) })
+	}
+	progress(t, appenders)
+	server.Kill()
+	for _, a := range appenders {
+		eventually(t, a.name+" to be refused", func() bool { return a.failed() >= 3 })
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	progress(t, appenders)
+	close(stop)
+	all.Wait()
+	_, end, err := q.Bounds(t.Context(), topic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := readAll(t, q, topic, end)
+	for _, a := range appenders {
+		a.check(t, log)
+		if len(a.refused) == 0 {
+			t.Errorf("%s was never told for certain that nothing was added, and most of the time there was no broker", a.name)
+		}
+	}
 }
 
 // A broker that hangs, with its connections open: calls end in time, and work goes on when it comes back.

@@ -22,7 +22,7 @@ func realBrokers(t testing.TB) []string {
 	t.Helper()
 	addr := os.Getenv("CQRS_KAFKA")
 	if addr == "" {
-		t.Skip("a real Kafka is needed: run it by `go run ./internal/servers -- go test ...` (CQRS_KAFKA is not set)")
+		t.Skip("a real Kafka is needed: `make test` runs it, and so does `go run ./internal/servers -- go test ...` (CQRS_KAFKA is not set)")
 	}
 	return strings.Split(addr, ",")
 }

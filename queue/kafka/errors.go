@@ -30,7 +30,7 @@ func (q *Queue) explain(doing string, p partition, err error) error {
 // translate adds the contract's names, and what to do.
 func (q *Queue) translate(err error) error {
 	switch {
-	case errors.Is(err, queue.ErrClosed), errors.Is(err, queue.ErrNoTopic), err == nil:
+	case errors.Is(err, queue.ErrClosed), errors.Is(err, queue.ErrNoTopic), errors.Is(err, queue.ErrOtherTopic), err == nil:
 		return err
 	case q.life.Err() != nil:
 		return fmt.Errorf("%w (%w)", queue.ErrClosed, err)
@@ -55,7 +55,7 @@ func isDenied(err error) bool {
 func isFinal(err error) bool {
 	var encoding sarama.PacketEncodingError
 	var config sarama.ConfigurationError
-	return isDenied(err) || errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrInvalidTopic) ||
+	return isDenied(err) || errors.Is(err, queue.ErrOtherTopic) || errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrInvalidTopic) ||
 		errors.Is(err, sarama.ErrUnknownTopicOrPartition) || errors.Is(err, sarama.ErrUnsupportedVersion) ||
 		errors.Is(err, sarama.ErrClosedClient) || errors.As(err, &encoding) || errors.As(err, &config)
 }

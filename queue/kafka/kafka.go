@@ -9,8 +9,17 @@
 // between, its error wraps queue.ErrUnknown. Every batch is numbered, so that the repetitions of a request whose answer was
 // lost do not add it again. That covers one process's attempts within one Append; it is no guarantee over restarts.
 //
+// A message's Time is its timestamp in Kafka, and Kafka goes by it. Messages that look older than the topic's retention.ms are
+// deleted, however new they are. Batches that look older than a day (producer.id.expiration.ms) lose their numbering when a broker
+// starts: what was on its way then may be added twice. So append with the time of now, and keep another time in the value.
+//
 // Reading takes no part in a consumer group: it goes from the offset that is asked for, and never skips what is gone. A
 // consumer group, with eager rebalancing, only says who works a shard (Own), and keeps the positions that Commit notes.
+//
+// A topic that is deleted and made again is another topic. Who has used the old one through a Queue gets queue.ErrOtherTopic from Read
+// and Append. They find out by a new connection (a Read that waits loses its own when the topic goes), by an offset that is not there,
+// or by one that was given before. A Queue that is opened afterwards takes the new topic for what it is, so compare Identity with
+// the one that was noted beside the position.
 //
 // Other programs may write with transactions. What they abort is not given. The marks of transactions take offsets, so these
 // have gaps then, and the last offset below the end may be a mark: a Read from there waits for the message behind it.
@@ -41,7 +50,8 @@ type Queue struct {
 	closed     bool
 	broker     int // bytes of the largest batch, of a topic that does not say
 	topics     map[string]traits
-	partitions map[string]int // of topics that were seen
+	partitions map[string]int         // of topics that were seen
+	ids        map[string]sarama.Uuid // of topics, when they were used first
 	writers    map[partition]*writer
 	idle       map[partition][]*cursor
 	followers  map[partition]*follower
@@ -75,7 +85,7 @@ func Open(ctx context.Context, brokers []string, options ...Option) (*Queue, err
 func newQueue(brokers []string, s settings) *Queue {
 	q := &Queue{
 		settings: s, brokers: brokers, broker: defaultMaxBatch,
-		topics: map[string]traits{}, partitions: map[string]int{}, writers: map[partition]*writer{},
+		topics: map[string]traits{}, partitions: map[string]int{}, ids: map[string]sarama.Uuid{}, writers: map[partition]*writer{},
 		idle: map[partition][]*cursor{}, followers: map[partition]*follower{},
 	}
 	q.life, q.end = context.WithCancel(context.Background())

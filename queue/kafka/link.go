@@ -11,16 +11,21 @@ import (
 type link struct {
 	broker *sarama.Broker
 	cut    context.CancelFunc
+	topic  sarama.Uuid // id of the topic when the connection was made
 }
 
-// connectTo makes a link to the leader of a partition, as far as the client knows it.
+// connectTo makes a link to the leader of a partition, as far as the client knows it. It makes sure that the topic is still the same.
 func (q *Queue) connectTo(ctx context.Context, p partition) (*link, error) {
+	topic, err := q.same(ctx, p.topic)
+	if err != nil {
+		return nil, err
+	}
 	leader, err := ask(ctx, q, func() (*sarama.Broker, error) { return q.client.Leader(q.prefix+p.topic, int32(p.shard)) })
 	if err != nil {
 		return nil, err
 	}
 	life, cut := context.WithCancel(q.life)
-	l := &link{broker: sarama.NewBroker(leader.Addr()), cut: cut}
+	l := &link{broker: sarama.NewBroker(leader.Addr()), cut: cut, topic: topic}
 	if err := l.broker.Open(newNetwork(life, q.config).config()); err != nil {
 		cut()
 		return nil, err

@@ -20,6 +20,8 @@ type producer struct {
 	link   *link
 	id     *sarama.InitProducerIDResponse // nil: none yet
 	next   int32                          // number of the next record
+	topic  sarama.Uuid                    // id of the topic, for which end holds
+	end    int64                          // offset behind the last batch that was added
 }
 
 // send adds a batch and gives the offset of its first message. It tries again until the time for an answer is over.
@@ -33,7 +35,7 @@ func (d *producer) send(b batch) (first int64, err error) {
 		switch fate.verdict {
 		case added:
 			d.next += int32(len(b.records))
-			return first, nil
+			return first, d.advance(ctx, first, len(b.records))
 		case tooLarge:
 			if codec != sarama.CompressionNone { // what does not compress has grown by it
 				codec = sarama.CompressionNone
@@ -57,6 +59,28 @@ func (d *producer) send(b batch) (first int64, err error) {
 			return 0, d.giveUp(lost, fmt.Errorf("%w (%w)", stopped, fate.err))
 		}
 	}
+}
+
+// advance checks that the log goes on where it was. What was added is where it should not be, if not.
+func (d *producer) advance(ctx context.Context, first int64, n int) error {
+	before := d.end
+	d.end = first + int64(n)
+	if first >= before {
+		return nil
+	}
+	w := d.writer
+	topic, other := w.queue.same(ctx, w.topic)
+	if other == nil && topic != d.topic { // this Queue has made it again
+		d.topic = topic
+		return nil
+	}
+	err := fmt.Errorf("it was added at offset %d, and the offsets below %d had been given before: the topic was deleted and made again, or has lost"+
+		" its end", first, before)
+	if other != nil {
+		d.disconnect(ctx) // so that the next batch is not sent
+		err = fmt.Errorf("%w (%w)", other, err)
+	}
+	return fmt.Errorf("%w: %w", queue.ErrUnknown, err)
 }
 
 // giveUp ends the attempts.
@@ -101,6 +125,9 @@ func (d *producer) prepare(ctx context.Context, n int) (err error) {
 	if d.link == nil {
 		if d.link, err = q.connectTo(ctx, d.writer.partition); err != nil {
 			return err
+		}
+		if d.link.topic != d.topic {
+			d.topic, d.end = d.link.topic, 0
 		}
 	}
 	if d.id != nil && d.next <= math.MaxInt32-int32(n) {

@@ -65,7 +65,11 @@ func (q *Queue) outOfRange(ctx context.Context, p partition, from int64) error {
 	if err != nil || start <= from && from <= end {
 		return err
 	}
-	return &queue.RangeError{Topic: p.topic, Shard: p.shard, Want: from, Start: start, End: end}
+	out := &queue.RangeError{Topic: p.topic, Shard: p.shard, Want: from, Start: start, End: end}
+	if _, err := q.same(ctx, p.topic); errors.Is(err, queue.ErrOtherTopic) {
+		return fmt.Errorf("%w: %w", out, err)
+	}
+	return out
 }
 
 // cursorAt gives a cursor that nobody else uses: one that is at the offset, if there is one.

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -38,7 +37,10 @@ func (q *Queue) CreateTopics(ctx context.Context, topics ...string) error {
 			return err
 		}
 		_, err := ask(ctx, q, func() (struct{}, error) { return struct{}{}, q.createTopic(topic) })
-		if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
+		switch {
+		case err == nil:
+			q.forgetIdentity(topic) // whoever makes it knows that it is a new one
+		case !errors.Is(err, sarama.ErrTopicAlreadyExists):
 			return q.explain("create", partition{topic, -1}, err)
 		}
 		if err := q.awaitTopic(ctx, topic); err != nil {
@@ -106,19 +108,6 @@ func (q *Queue) Shards(ctx context.Context, topic string) (int, error) {
 			" so give the option Shards(%d), or use another topic", q.prefix+topic, n, q.shards, n)
 	}
 	return n, nil
-}
-
-// Identity implements queue.Queue. It is the id that Kafka gave the topic when it was made.
-func (q *Queue) Identity(ctx context.Context, topic string) (string, error) {
-	t, err := q.describe(ctx, topic)
-	if err != nil {
-		return "", err
-	}
-	if t.Uuid == (sarama.Uuid{}) {
-		return "", fmt.Errorf("topic %q has no id: the cluster is older than 2.8, or was not upgraded to topic ids", q.prefix+topic)
-	}
-	hi, lo := binary.BigEndian.Uint64(t.Uuid[:8]), binary.BigEndian.Uint64(t.Uuid[8:])
-	return fmt.Sprintf("%016x%016x", hi, lo), nil
 }
 
 // describe asks the cluster what it knows of a topic.

@@ -24,7 +24,7 @@ func address(t testing.TB) string {
 	t.Helper()
 	url := os.Getenv(addressEnv)
 	if url == "" {
-		t.Skipf("needs DynamoDB Local: run it by `go run ./internal/servers -- go test ...`, or set %s to its URL", addressEnv)
+		t.Skipf("DynamoDB Local is needed: `make test` runs it, and so does `go run ./internal/servers -- go test ...` (%s is not set)", addressEnv)
 	}
 	if !strings.Contains(url, "://") {
 		url = "http://" + url

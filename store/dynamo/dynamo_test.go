@@ -3,9 +3,12 @@ package dynamo_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +19,7 @@ import (
 	"github.com/cqrs-server/cqrs/internal/ids"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/store/dynamo"
+	"github.com/google/uuid"
 )
 
 // logFails checks that Log gives some records and then an error with that text.
@@ -464,6 +468,78 @@ func TestNumberedTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	logFails(t, s, w.shard, 5, "is there twice")
+}
+
+// template is the first block of that language in the README.
+func template(t *testing.T, language string) string {
+	t.Helper()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(readme), "```"+language+"\n")
+	block, _, closed := strings.Cut(block, "\n```")
+	if !found || !closed {
+		t.Fatalf("the README has no block of %s", language)
+	}
+	return block
+}
+
+// TestCloudFormation makes the table as the README's template says. CloudFormation's names are those of the API.
+func TestCloudFormation(t *testing.T) {
+	url := address(t)
+	var parsed struct {
+		Resources struct {
+			Events struct{ Properties dynamodb.CreateTableInput }
+		}
+	}
+	d := json.NewDecoder(strings.NewReader(template(t, "json")))
+	if err := d.Decode(&parsed); err != nil {
+		t.Fatal(err)
+	}
+	in := parsed.Resources.Events.Properties
+	in.TableName, in.DeletionProtectionEnabled = aws.String("test-"+uuid.NewString()), nil
+	client := newClient(url, nil)
+	if _, err := client.CreateTable(t.Context(), &in); err != nil {
+		t.Fatal(err)
+	}
+	defer client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: in.TableName})
+	s := dynamo.New(client, *in.TableName)
+	if err := s.CreateTable(t.Context()); err != nil { // it checks what is there
+		t.Error(err)
+	}
+	w := newWorld()
+	records := w.records(20)
+	if err := s.Put(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+	logIs(t, s, records)
+	eventsAre(t, s, w.kind, records)
+}
+
+// TestTerraform compares the README's resource with the table that CreateTable makes.
+func TestTerraform(t *testing.T) {
+	client, name := newClient(address(t), nil), newTable(t, address(t))
+	out, err := client.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{fmt.Sprintf("billing_mode = %q", out.Table.BillingModeSummary.BillingMode)}
+	for _, a := range out.Table.AttributeDefinitions {
+		want = append(want, fmt.Sprintf("attribute { name = %q type = %q }", *a.AttributeName, a.AttributeType))
+	}
+	keys := out.Table.KeySchema
+	want = append(want, fmt.Sprintf("hash_key = %q range_key = %q", *keys[0].AttributeName, *keys[1].AttributeName))
+	for _, i := range out.Table.GlobalSecondaryIndexes {
+		want = append(want, fmt.Sprintf("global_secondary_index { name = %q hash_key = %q range_key = %q projection_type = %q }",
+			*i.IndexName, *i.KeySchema[0].AttributeName, *i.KeySchema[1].AttributeName, i.Projection.ProjectionType))
+	}
+	resource := strings.Join(strings.Fields(template(t, "hcl")), " ")
+	for _, part := range want {
+		if !strings.Contains(resource, part) {
+			t.Errorf("the resource has no %s: %s", part, resource)
+		}
+	}
 }
 
 func TestCreateTable(t *testing.T) {

@@ -71,19 +71,78 @@ func TestInvariant20Faults(t *testing.T) {
 	}
 }
 
-func TestDownForAWhile(t *testing.T) {
-	down := &downFor{d: 2 * time.Second}
-	s, _ := newStore(t, down.fault, dynamo.FirstAnswer(time.Second))
+// TestAwayForAWhile has calls go on while nothing works, for longer than the client's own budget of retries lasts.
+func TestAwayForAWhile(t *testing.T) {
+	for name, f := range map[string]fault{"refused": refused, "throttled": throttled, "broken": broken} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			away := &awayFor{d: 20 * time.Second, how: f}
+			s, n := newStore(t, away.fault, dynamo.FirstAnswer(time.Second))
+			w := newWorld()
+			records := w.records(160)
+			if err := s.Put(t.Context(), records[:1]); err != nil {
+				t.Fatal(err)
+			}
+			away.armed.Store(true)
+			began := time.Now()
+			var all sync.WaitGroup
+			for i := range 8 {
+				all.Go(func() {
+					if err := s.Put(t.Context(), records[i*20:(i+1)*20]); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			if took := time.Since(began); took < away.d || took > away.d+15*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			logIs(t, s, records)
+			eventsAre(t, s, w.kind, records)
+			if most := int64(8 * 30); n.faults.Load() > most { // pauses grow to 2 s
+				t.Errorf("%d requests were made while nothing worked, and %d are enough", n.faults.Load(), most)
+			}
+		})
+	}
+}
+
+// TestServerHangs stops the server where it is, with its connections open, and then lets it go on.
+func TestServerHangs(t *testing.T) {
+	t.Parallel()
+	server := dynamoserver.Start(t)
+	n := newNetwork(t, nil)
+	s := dynamo.New(newClient(server.URL, n), newTable(t, server.URL), dynamo.Timeout(200*time.Millisecond))
 	w := newWorld()
-	records := w.records(60)
-	if err := s.Put(t.Context(), records[:1]); err != nil {
+	records := w.records(40)
+	if err := s.Put(t.Context(), records[:10]); err != nil {
 		t.Fatal(err)
 	}
-	down.armed.Store(true)
-	if err := s.Put(t.Context(), records[1:]); err != nil {
+	if err := server.Pause(); err != nil {
 		t.Fatal(err)
+	}
+	before := n.total()
+	done := make(chan error, 1)
+	go func() { done <- s.Put(t.Context(), records[10:]) }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); n.total() < before+4; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not try again")
+		}
+	}
+	select {
+	case err := <-done:
+		t.Errorf("Put ended while the server stood still: %v", err)
+	default:
+	}
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 	logIs(t, s, records)
+	eventsAre(t, s, w.kind, records)
 }
 
 // TestContextEndsUnderFault checks that a call ends with its context, and says what was in the way.

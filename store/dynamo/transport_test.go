@@ -73,6 +73,15 @@ func (n *network) count(op string) int64 {
 	return 0
 }
 
+// total is how many requests were made.
+func (n *network) total() (sum int64) {
+	n.requests.Range(func(_, count any) bool {
+		sum += count.(*atomic.Int64).Load()
+		return true
+	})
+	return sum
+}
+
 func reply(r *http.Request, status int, body string) *http.Response {
 	return &http.Response{
 		StatusCode: status, Status: http.StatusText(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
@@ -216,21 +225,26 @@ func split(body []byte, in *map[string]map[string]json.RawMessage) (done, undone
 	return done, undone, err
 }
 
-// downFor refuses connections for a time that starts with the first request after Start.
-type downFor struct {
+func refused(*http.Request, string, []byte, func() (*http.Response, error)) (*http.Response, error) {
+	return nil, errors.New("injected: connection refused")
+}
+
+// awayFor has a fault for a time that starts with the first request after it was armed.
+type awayFor struct {
 	d     time.Duration
+	how   fault
 	since atomic.Pointer[time.Time]
 	armed atomic.Bool
 }
 
-func (f *downFor) fault(r *http.Request, op string, _ []byte, pass func() (*http.Response, error)) (*http.Response, error) {
+func (f *awayFor) fault(r *http.Request, op string, body []byte, pass func() (*http.Response, error)) (*http.Response, error) {
 	if !f.armed.Load() {
 		return pass()
 	}
 	now := time.Now()
 	f.since.CompareAndSwap(nil, &now)
 	if now.Sub(*f.since.Load()) < f.d {
-		return nil, errors.New("injected: connection refused")
+		return f.how(r, op, body, pass)
 	}
 	return pass()
 }

@@ -134,7 +134,7 @@ func Start(t TB) *Server {
 	t.Helper()
 	libs := os.Getenv(Home)
 	if libs == "" {
-		t.Skipf("a DynamoDB Local of its own is needed: run it by `go run ./internal/servers -- go test ...` (%s is not set)", Home)
+		t.Skipf("a DynamoDB Local of its own is needed: `make test` runs it, and so does `go run ./internal/servers -- go test ...` (%s is not set)", Home)
 	}
 	s, err := Run(context.Background(), Options{Libs: libs, Dir: t.TempDir(), Keep: true})
 	if err != nil {

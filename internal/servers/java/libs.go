@@ -21,16 +21,24 @@ type Artifact struct {
 // ErrMissing says that a program that is needed is not installed.
 var ErrMissing = errors.New("not installed")
 
-// Cache is the folder where what was fetched is kept: $CQRS_CACHE, else the user's cache folder.
+// Cache is the folder where what was fetched is kept: $CQRS_CACHE, else .cache/servers of the module in whose folder, or below it, this
+// process runs.
 func Cache() (string, error) {
 	if dir := os.Getenv("CQRS_CACHE"); dir != "" {
 		return filepath.Abs(dir)
 	}
-	dir, err := os.UserCacheDir()
+	dir, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("find the cache folder (CQRS_CACHE names another): %w", err)
 	}
-	return filepath.Join(dir, "cqrs-servers"), nil
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
+			return filepath.Join(at, ".cache", "servers"), nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("find the cache folder: %s is not in a Go module: set CQRS_CACHE", dir)
+		}
+	}
 }
 
 // Fetched is the folder with the jars of an artifact, if it was fetched before.

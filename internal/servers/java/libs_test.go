@@ -1,6 +1,7 @@
 package java
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,5 +68,24 @@ func TestLibsThatCannotBeFetched(t *testing.T) {
 	}
 	if _, ok := Fetched(some); ok {
 		t.Error("half of it is taken for all")
+	}
+}
+
+func TestCacheIsInTheProject(t *testing.T) {
+	t.Setenv("CQRS_CACHE", "")
+	project := t.TempDir()
+	below := filepath.Join(project, "a", "b")
+	if err := errors.Join(os.MkdirAll(below, 0o755), os.WriteFile(filepath.Join(project, "go.mod"), []byte("module a\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{project, below} {
+		t.Chdir(dir)
+		if got, err := Cache(); err != nil || got != filepath.Join(project, ".cache", "servers") {
+			t.Errorf("in %s: %s, %v", dir, got, err)
+		}
+	}
+	t.Chdir(filepath.Dir(project))
+	if got, err := Cache(); err == nil || !strings.Contains(err.Error(), "CQRS_CACHE") {
+		t.Errorf("outside of a project: %s, %v", got, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -80,11 +81,14 @@ func (p *Process) Pause() error { return pause(p.cmd.Process) }
 // Resume lets it go on after Pause.
 func (p *Process) Resume() error { return resume(p.cmd.Process) }
 
-// Wait waits until it has ended, and tells how it did.
+// Wait waits until it has ended, and tells what went wrong.
 func (p *Process) Wait(ctx context.Context) error {
 	select {
 	case <-p.done:
-		return p.err
+		if p.err != nil {
+			return p.ended()
+		}
+		return nil
 	case <-ctx.Done():
 		p.Kill()
 		return ctx.Err()
@@ -102,12 +106,21 @@ func (p *Process) Ready(ctx context.Context, probe func(context.Context) error) 
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("it ended (%v): %s", p.err, p.Log())
+			return p.ended()
 		case <-ctx.Done():
 			return fmt.Errorf("it does not answer (%w; %w): %s", err, ctx.Err(), p.Log())
 		case <-tick.C:
 		}
 	}
+}
+
+// ended says why it has ended by itself.
+func (p *Process) ended() error {
+	log := p.Log()
+	if strings.Contains(log, "UnsupportedClassVersionError") {
+		return fmt.Errorf("Java 17 or later is %w, an older one is: %s", ErrMissing, log)
+	}
+	return fmt.Errorf("it ended (%v): %s", p.err, log)
 }
 
 // Log is the end of what it has printed.

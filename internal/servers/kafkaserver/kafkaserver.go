@@ -122,10 +122,7 @@ func (s *Server) format(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Wait(ctx); err != nil {
-		return fmt.Errorf("%w: %s", err, p.Log())
-	}
-	return nil
+	return p.Wait(ctx)
 }
 
 func (s *Server) start(ctx context.Context) error {
@@ -153,6 +150,11 @@ func (s *Server) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return s.start(ctx)
+}
+
+// Segment is the file with the messages of a partition from its beginning on. A test may damage it while the broker is dead.
+func (s *Server) Segment(topic string, partition int) string {
+	return filepath.Join(s.data(), fmt.Sprintf("%s-%d", topic, partition), fmt.Sprintf("%020d.log", 0))
 }
 
 // Pause stops the broker where it is, with its connections open, until Resume.

@@ -27,7 +27,7 @@ func StartWith(t TB, properties map[string]string) *Server {
 	t.Helper()
 	libs := os.Getenv(Home)
 	if libs == "" {
-		t.Skipf("a broker of its own is needed: run it by `go run ./internal/servers -- go test ...` (%s is not set)", Home)
+		t.Skipf("a broker of its own is needed: `make test` runs it, and so does `go run ./internal/servers -- go test ...` (%s is not set)", Home)
 	}
 	dir := filepath.Join(t.TempDir(), "kafka")
 	if err := os.Mkdir(dir, 0o755); err != nil {
