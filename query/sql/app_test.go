@@ -52,6 +52,7 @@ var (
 
 	byWeight = cqrs.NewIndex(parcels, "weight", func(p parcel) int { return p.Weight })
 	byPlace  = cqrs.NewIndex(parcels, "place", func(p parcel) where { return where{p.From.City, p.Sent} })
+	bySent   = cqrs.NewIndex(parcels, "sent", func(p parcel) time.Time { return p.Sent })
 	byOwner  = cqrs.NewIndex(parcels, "owner", func(p parcel) uuid.UUID { return p.Owner })
 	byPrice  = cqrs.NewIndex(parcels, "price", func(p parcel) float64 { return p.Price })
 	byNote   = cqrs.NewMultiIndex(parcels, "note", func(p parcel) []string {
@@ -69,7 +70,7 @@ var (
 func sentDay(p parcel) int64 { return p.Sent.Unix() / 86400 }
 
 var (
-	parcelsSQL = Table("parcels", parcels, Column("day", sentDay), Key("id"), Index(byWeight, "weight"), Index(byPlace, "from_city", "sent"),
+	parcelsSQL = Table("parcels", parcels, Column("day", sentDay), Key("id"), Index(byWeight, "weight"), Index(byPlace, "from_city", "sent"), Index(bySent, "sent"),
 		Index(byOwner, "owner"), Index(byPrice, "price_eur"), Index(byNote, "note"), Index(byDay, "day"), Index(byExpress, "express"))
 	plainSQL  = Table("parcels", parcels, Column("day", sentDay)) // the same, and nothing is known of keys and indexes
 	ownersSQL = Table("owners", owners, Key("id"), Index(byName, "name"))

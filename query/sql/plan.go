@@ -26,6 +26,7 @@ const (
 	guessRows  = 1 << 18
 	guessEqual = 1 << 6 // an equal column divides the rows by this
 	guessBound = 1 << 2 // and a bound by this
+	guessSame  = 1 << 7 // rows with one value of an index
 	viaIndex   = 3      // the price of a row that an index leads to
 )
 
@@ -106,6 +107,9 @@ func (p *plan) sort(by []vtab.OrderBy) {
 
 func (p *plan) estimate(s *Source, info *vtab.IndexInfo) {
 	p.rows = guessRows / math.Pow(guessEqual, float64(p.eq))
+	if p.eq == len(p.path.leaves) {
+		p.rows = min(p.rows, guessSame)
+	}
 	for _, op := range []vtab.ConstraintOp{p.lower, p.upper} {
 		if op != 0 {
 			p.rows /= guessBound
@@ -127,7 +131,7 @@ func (p *plan) estimate(s *Source, info *vtab.IndexInfo) {
 // one tells whether there can be only one row.
 func (p *plan) one() bool { return p.path.unique && p.eq == len(p.path.columns) }
 
-// String is what EXPLAIN QUERY PLAN shows. It says all of the plan.
+// describe is what EXPLAIN QUERY PLAN shows. It says all of the plan.
 func (p *plan) describe(s *Source) string {
 	var conditions []string
 	for i, column := range p.path.columns {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/cqrs-server/cqrs"
 	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 	"modernc.org/sqlite/vtab"
 )
 
@@ -49,7 +48,6 @@ func (s *session) begin(ctx context.Context, statement string) {
 
 // explain makes the error of a statement one that says what happened.
 func (s *session) explain(err error) error {
-	var code *sqlite.Error
 	switch {
 	case err == nil || errors.Is(err, io.EOF):
 		return err
@@ -57,7 +55,7 @@ func (s *session) explain(err error) error {
 		return s.ctx.Err()
 	case s.err != nil:
 		return fmt.Errorf("sqlview: %w", s.err)
-	case errors.As(err, &code) && code.Code()&0xff == sqlite3.SQLITE_AUTH && s.refused != "":
+	case s.refused != "":
 		return fmt.Errorf("sqlview: %w: %s", ErrRefused, s.refused)
 	}
 	return fmt.Errorf("sqlview: %w", err)
