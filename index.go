@@ -26,6 +26,7 @@ type Index[X comparable, V any] struct {
 	core *tableCore
 	rows *tableCore
 
+	values    func(V) []X
 	composite bool // the row's key is part of the index's key
 	encode    func([]byte, X) []byte
 	prefix    func(X) ([]byte, error)
@@ -52,7 +53,7 @@ func NewMultiIndex[K comparable, V any, X comparable](t *Table[K, V], name strin
 		}
 		return entries
 	})
-	return &Index[X, V]{core: core, rows: &t.tableCore, composite: true, prefix: func(x X) ([]byte, error) {
+	return &Index[X, V]{core: core, rows: &t.tableCore, values: values, composite: true, prefix: func(x X) ([]byte, error) {
 		return keys.Prefix(indexKey[X, K]{Value: x}, 1)
 	}}
 }
@@ -69,7 +70,7 @@ func NewUniqueIndex[K comparable, V any, X comparable](t *Table[K, V], name stri
 		}
 		return entries
 	})
-	return &Index[X, V]{core: core, rows: &t.tableCore, encode: encode}
+	return &Index[X, V]{core: core, rows: &t.tableCore, values: values, encode: encode}
 }
 
 func newIndexCore[K, X comparable, V any](t *Table[K, V], name string, unique bool, err error) *tableCore {
@@ -172,6 +173,9 @@ func (t *Table[K, V]) fill(r *rowTx, x tableIndex[K, V], at uint64) error {
 		return nil
 	})
 }
+
+// Values are the values under which a row stands, or would stand, in the index.
+func (x *Index[X, V]) Values(row V) []X { return x.values(row) }
 
 // Find gives the rows with that value, in the order of their keys.
 func (x *Index[X, V]) Find(r Reader, value X) iter.Seq2[V, error] { return x.Equal(value).Rows(r) }

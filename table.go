@@ -72,6 +72,9 @@ func signature(t reflect.Type) string {
 	return t.Kind().String()
 }
 
+// Key is the key under which a row stands, or would stand.
+func (t *Table[K, V]) Key(row V) K { return t.key(row) }
+
 const maxRowKey = 16 << 10 // bytes; bbolt takes 32 KiB, and the history's keys are longer
 
 // Get gives the row with that key, or ErrNotFound.

@@ -12,6 +12,7 @@
 //	-carrier UA                     the flights of a carrier, counted
 //	-history UA1545/2013-01-01/EWR  all versions of a flight
 //	-delays                         the longest chains of late departures: builds a second aggregate from the stored events
+//	-sql "SELECT ..."               SQL over the tables flights and carriers
 //
 // With -asof 2013-01-10 the table, and every answer, is as of that instant.
 package main
@@ -130,6 +131,7 @@ func (p *program) answer(ctx context.Context, newest, v cqrs.View) (err error) {
 	ask(p.tail != "", func() error { return printTail(p.out, v, p.tail) })
 	ask(p.origin != "", func() error { return printDay(p.out, v, p.origin, *p.day.at) })
 	ask(p.history != "", func() error { return printHistory(ctx, p.out, p.rt.Shard(0), v, p.history) })
+	ask(p.sql != "", func() error { return printSQL(ctx, p.out, v, p.sql) })
 	ask(p.delays, func() error { return p.chains(ctx, newest, v) })
 	return err
 }

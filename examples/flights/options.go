@@ -19,6 +19,7 @@ type options struct {
 	carrier, origin string
 	day             instant
 	delays          bool
+	sql             string
 }
 
 // instant is a flag's value; nil when it was not given.
@@ -35,7 +36,7 @@ func (i *instant) Set(s string) error {
 const usage = `usage: flights [-data DIR] [-expect FILE] [-batch N] [-asof TIME] [questions] [FILE]
 
 Sends the commands of FILE (gzipped or not; - is the standard input), and then prints the table of the carriers, or the answers
-to the questions: -carrier, -tail, -history, -origin with -day, -delays. Without FILE it asks what the folder holds already.
+to the questions: -carrier, -tail, -history, -origin with -day, -delays, -sql. Without FILE it asks what the folder holds already.
 `
 
 func parse(args []string, errs io.Writer) (o options, err error) {
@@ -51,6 +52,7 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	flags.StringVar(&o.origin, "origin", "", "the flights from this `airport`, on the day that -day gives")
 	flags.Var(&o.day, "day", "the `day` for -origin, such as 2013-01-05")
 	flags.BoolVar(&o.delays, "delays", false, "the longest chains of delay; builds a second aggregate when it is not there yet")
+	flags.StringVar(&o.sql, "sql", "", "the rows of this `statement` over the tables flights and carriers")
 	flags.Usage = func() {
 		fmt.Fprint(errs, usage)
 		flags.PrintDefaults()
@@ -85,5 +87,5 @@ func (o *options) noFlights() error {
 
 // asks tells whether there is a question other than for the table.
 func (o *options) asks() bool {
-	return o.history != "" || o.tail != "" || o.carrier != "" || o.origin != "" || o.delays
+	return o.history != "" || o.tail != "" || o.carrier != "" || o.origin != "" || o.delays || o.sql != ""
 }
