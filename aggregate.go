@@ -49,12 +49,21 @@ func (d *Decision) end(*txReader)             {}
 
 // View is the aggregate's value at one t. It never changes; it holds no resources and may be kept.
 type View struct {
-	agg *aggregate
-	t   uint64
+	agg  *aggregate
+	t    uint64
+	over *overlay // of a value that With made
 }
 
 // T is the t of the value.
 func (v View) T() uint64 { return v.t }
+
+// base is the t of the value in the file.
+func (v View) base() uint64 {
+	if v.over != nil {
+		return min(v.t, v.over.base)
+	}
+	return v.t
+}
 
 var readers = sync.Pool{New: func() any { return &txReader{rowTx: new(rowTx)} }}
 
@@ -62,26 +71,37 @@ func (v View) begin() (*txReader, error) {
 	if v.agg == nil {
 		return nil, errNoView
 	}
-	if err := v.agg.position().canRead(v.t, v.agg.shard); err != nil {
-		return nil, err
-	}
-	tx, err := v.agg.file.Read()
+	tx, err := v.agg.readAt(v.base())
 	if err != nil {
-		return nil, readError(err)
-	}
-	if p := v.agg.position(); v.t < p.horizon { // it was pruned in this moment
-		tx.Close()
-		return nil, p.canRead(v.t, v.agg.shard)
+		return nil, err
 	}
 	r := readers.Get().(*txReader)
 	r.t, r.err, r.file = v.t, nil, tx
 	r.rowTx.reset(v.agg, tx.Tx)
+	r.rowTx.over = v.over
 	return r, nil
+}
+
+// readAt begins to read the value at t, if it is there.
+func (a *aggregate) readAt(t uint64) (boltfile.ReadTx, error) {
+	if err := a.position().canRead(t, a.shard); err != nil {
+		return boltfile.ReadTx{}, err
+	}
+	tx, err := a.file.Read()
+	if err != nil {
+		return boltfile.ReadTx{}, readError(err)
+	}
+	if p := a.position(); t < p.horizon { // it was pruned in this moment
+		tx.Close()
+		return boltfile.ReadTx{}, p.canRead(t, a.shard)
+	}
+	return tx, nil
 }
 
 func (v View) end(r *txReader) {
 	r.file.Close()
 	r.rowTx.release()
+	r.rowTx.over = nil
 	readers.Put(r)
 }
 
@@ -163,8 +183,10 @@ func (p *position) decode(b []byte) error {
 
 // aggregate is the read side of one shard, in its bbolt file.
 type aggregate struct {
+	rt      *Runtime
 	file    *boltfile.File
 	shard   int
+	main    bool // the shard's own, which commands read
 	version string
 	prefix  string // of its buckets
 	fold    Aggregator

@@ -78,6 +78,7 @@ func openFollower(dir string, s *Shard, a Aggregate) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
+	agg.rt = s.rt
 	f := &follower{shard: s, name: a.Name, work: newWork(s.rt, agg)}
 	f.ReadSide.agg = agg
 	return f, nil
@@ -329,8 +330,11 @@ func openMain(ctx context.Context, rt *Runtime, file *boltfile.File, shard int) 
 		return nil, err
 	}
 	next, err := openAggregate(file, shard, "main", rt.cfg.Version, rt.cfg.Aggregator, rt.cfg.Tables)
-	if err != nil || made && version == rt.cfg.Version {
-		return next, err
+	if err != nil {
+		return nil, err
+	}
+	if next.rt, next.main = rt, true; made && version == rt.cfg.Version {
+		return next, nil
 	}
 	var old *aggregate
 	if made {

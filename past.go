@@ -26,8 +26,8 @@ type Version[V any] struct {
 func (t *Table[K, V]) History(v View, key K) iter.Seq2[Version[V], error] {
 	k := t.encode(nil, key)
 	return func(yield func(Version[V], error) bool) {
-		for at := v.t; ; {
-			version, before, found, err := t.version(View{v.agg, at}, k)
+		for at := v; ; {
+			version, before, found, err := t.version(at, k)
 			if err != nil {
 				yield(Version[V]{}, err)
 				return
@@ -35,7 +35,7 @@ func (t *Table[K, V]) History(v View, key K) iter.Seq2[Version[V], error] {
 			if !found || !yield(version, nil) || before == 0 {
 				return
 			}
-			at = before
+			at.t = before
 		}
 	}
 }
@@ -64,6 +64,13 @@ func (t *Table[K, V]) version(v View, key []byte) (out Version[V], before uint64
 
 // versionAt gives the version that is valid at t, with the t at which it was written. It is not found before the first one.
 func (r *rowTx) versionAt(table uint16, key []byte, t uint64) (written uint64, row []byte, there, found bool, err error) {
+	if r.over != nil {
+		return r.versionAtOver(table, key, t)
+	}
+	return r.storedVersionAt(table, key, t)
+}
+
+func (r *rowTx) storedVersionAt(table uint16, key []byte, t uint64) (written uint64, row []byte, there, found bool, err error) {
 	raw := r.table(table).get(key)
 	if raw == nil {
 		return 0, nil, false, false, nil
@@ -145,7 +152,7 @@ func (t *Table[K, V]) row(v View, key []byte, row *V) (raw []byte, found bool, e
 
 // written lists the keys of the rows that were written after before, up to after, in order.
 func (t *Table[K, V]) written(before, after View) (keys [][]byte, err error) {
-	if before.agg != after.agg || before.t > after.t {
+	if before.agg != after.agg || before.base() > after.base() {
 		return nil, fmt.Errorf("cqrs: Diff wants an older and a newer view of one shard, and got t %d and t %d", before.t, after.t)
 	}
 	tr, err := after.begin()
@@ -158,7 +165,10 @@ func (t *Table[K, V]) written(before, after View) (keys [][]byte, err error) {
 		return nil, err
 	}
 	seen := map[string]bool{}
-	err = tr.rowTx.eachOld(before.t+1, after.t, func(o oldRow) error {
+	for _, over := range []*overlay{before.over, after.over} {
+		over.keys(id, seen)
+	}
+	err = tr.rowTx.eachOld(before.base()+1, after.base(), func(o oldRow) error {
 		if binary.BigEndian.Uint16(o.key[8:]) == id {
 			seen[string(o.key[historyFixed:])] = true
 		}

@@ -213,6 +213,20 @@ type walk struct {
 
 // each calls fn for the rows that are there, until it returns an error.
 func (w *walk) each(fn func(key, row []byte) error) error {
+	if w.rowTx.over != nil {
+		return w.eachOver(fn)
+	}
+	return w.eachRaw(func(key, raw []byte) error {
+		row, ok, err := w.rowTx.asOf(w.table, key, raw, w.t)
+		if err != nil || !ok {
+			return err
+		}
+		return fn(key, row)
+	})
+}
+
+// eachRaw calls fn for all keys of the file, with the newest version's bytes.
+func (w *walk) eachRaw(fn func(key, raw []byte) error) error {
 	c := w.rowTx.table(w.table).bucket.Cursor()
 	next := c.Next
 	k, raw := c.Seek(w.from)
@@ -221,14 +235,7 @@ func (w *walk) each(fn func(key, row []byte) error) error {
 		k, raw = seekBelow(c, w.to)
 	}
 	for ; k != nil && w.within(k); k, raw = next() {
-		row, ok, err := w.rowTx.asOf(w.table, k, raw, w.t)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			continue
-		}
-		if err := fn(k, row); err != nil {
+		if err := fn(k, raw); err != nil {
 			return err
 		}
 	}

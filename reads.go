@@ -44,6 +44,9 @@ const maxChanges = 20 // named in an error
 
 // changed lists what was written after basis of what was read.
 func (s *reads) changed(r *rowTx, basis uint64) (list []Change, err error) {
+	if r.over != nil {
+		return s.changedOver(r, basis)
+	}
 	for _, k := range s.keys {
 		raw := r.table(k.table).get(k.key)
 		if raw == nil {
@@ -78,5 +81,9 @@ func (r *rowTx) ifNewer(list []Change, table uint16, key, raw []byte, basis uint
 	if err := v.decode(raw); err != nil || v.ts[0] <= basis {
 		return list, err
 	}
-	return append(list, Change{r.agg.tables[table].name, fmt.Sprintf("%.100q", key), v.ts[0]}), nil
+	return append(list, r.change(table, key, v.ts[0])), nil
+}
+
+func (r *rowTx) change(table uint16, key []byte, t uint64) Change {
+	return Change{r.agg.tables[table].name, fmt.Sprintf("%.100q", key), t}
 }

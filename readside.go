@@ -21,11 +21,11 @@ func (s *ReadSide) View() View {
 	if s.agg == nil { // of a Sender
 		return View{}
 	}
-	return View{s.agg, s.agg.position().t}
+	return View{agg: s.agg, t: s.agg.position().t}
 }
 
 // AsOf is the value at t. A t that is still to come gives ErrFuture when the view is read.
-func (s *ReadSide) AsOf(t uint64) View { return View{s.agg, t} }
+func (s *ReadSide) AsOf(t uint64) View { return View{agg: s.agg, t: t} }
 
 // Version is the version that the aggregate was built as.
 func (s *ReadSide) Version() string { return s.agg.version }

@@ -35,16 +35,9 @@ func WithBasis(t uint64) SendOption { return func(e *Envelope) { e.Basis = &t } 
 // After an error that wraps ErrUnknown the command may have been kept; after any other it was not. In both cases sending it
 // again with the same id (WithID) is safe.
 func (rt *Runtime) Send(ctx context.Context, c Command, options ...SendOption) (*Receipt, error) {
-	data, err := json.Marshal(c)
+	e, err := envelopeOf(c, options)
 	if err != nil {
-		return nil, fmt.Errorf("cqrs: command %s can't be encoded: %w", c.CommandType(), err)
-	}
-	e := Envelope{Type: c.CommandType(), Data: data}
-	if keyed, ok := c.(interface{ CommandKey() string }); ok {
-		e.Key = keyed.CommandKey()
-	}
-	for _, option := range options {
-		option(&e)
+		return nil, err
 	}
 	receipts, err := rt.submit(ctx, []Envelope{e})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"go.etcd.io/bbolt"
 )
 
@@ -100,6 +101,8 @@ type rowTx struct {
 	tables  []tableTx // by table id; filled as they are needed
 	history *bbolt.Cursor
 	groups  *bbolt.Bucket
+	over    *overlay        // what is supposed over the rows of the file; mostly nil
+	own     boltfile.ReadTx // see enter
 
 	arena   arena
 	buffer  bytes.Buffer
@@ -164,6 +167,9 @@ func (t *tableTx) note(key, raw []byte) {
 
 // get gives the row as of t.
 func (r *rowTx) get(table uint16, key []byte, t uint64) (row []byte, ok bool, err error) {
+	if r.over != nil {
+		return r.getOver(table, key, t)
+	}
 	raw := r.table(table).get(key)
 	if raw == nil {
 		return nil, false, nil
@@ -229,6 +235,9 @@ func groupPrefix(dst []byte, table uint16, key []byte) []byte {
 
 // put writes a row (or, with deleted, takes it away) at t, which is not below any t written before.
 func (r *rowTx) put(table uint16, key, row []byte, deleted bool, t uint64) error {
+	if r.over != nil {
+		return r.putOver(table, key, row, deleted, t)
+	}
 	b := r.table(table)
 	raw := b.get(key)
 	var v version
