@@ -1,6 +1,6 @@
 // Command flights takes a real stream of flight commands, a JSON object a line, keeps a table per carrier, and answers questions.
 //
-//	flights [-data DIR] [-expect FILE] [-batch N] [-asof TIME] [questions] [FILE]
+//	flights [-data DIR] [-expect FILE] [-batch N] [-asof TIME] [servers] [questions] [FILE]
 //
 // FILE may be gzipped; - is the standard input. It can be stopped at any moment, by Ctrl-C or worse: started again, it goes on where
 // it was. With -expect it compares the table at the end with a file, and exits with status 1 when they differ.
@@ -15,6 +15,11 @@
 //	-sql "SELECT ..."               SQL over the tables flights and carriers
 //
 // With -asof 2013-01-10 the table, and every answer, is as of that instant.
+//
+// It works on local files, or on Kafka and DynamoDB, which several processes share, each with a folder of its own:
+//
+//	flights -kafka localhost:9092 -dynamodb http://localhost:8000 -create -shards 4 -data DIR1 FILE
+//	flights -kafka localhost:9092 -dynamodb http://localhost:8000 -data DIR2 -work
 package main
 
 import (
@@ -29,6 +34,7 @@ import (
 	"syscall"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/examples/internal/servers"
 )
 
 func main() {
@@ -43,6 +49,7 @@ func main() {
 // program is one run of the command.
 type program struct {
 	options
+	on        *servers.Servers
 	rt        *cqrs.Runtime
 	bar       *bar
 	in        io.Reader
@@ -58,6 +65,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return err
 	}
 	p := &program{options: o, bar: newBar(errs), in: in, out: out, errs: errs}
+	if p.on, err = o.servers.Open(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.on.Close()) }()
 	if p.rt, err = p.open(); err != nil {
 		return err
 	}
@@ -69,11 +80,14 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		ended <- p.rt.Run(context.Background())
 	}()
 	defer func() { err = errors.Join(err, p.rt.Close(), <-ended) }()
-	return p.work(ctx)
+	return p.do(ctx)
 }
 
 func (p *program) open() (*cqrs.Runtime, error) {
 	cfg := config()
+	cfg.Queue = p.on.Queue // nil: local files
+	cfg.Store = p.on.Store
+	cfg.Shards = p.servers.Shards
 	if p.delays {
 		cfg = withDelays(cfg, p.bar.hear)
 	}
@@ -84,65 +98,79 @@ func (p *program) open() (*cqrs.Runtime, error) {
 	return rt, err
 }
 
-func (p *program) work(ctx context.Context) error {
+func (p *program) do(ctx context.Context) error {
+	if p.work {
+		fmt.Fprintln(p.errs, "working")
+		<-ctx.Done()
+		return nil
+	}
 	if p.file != "" {
 		if err := p.feed(ctx); err != nil {
 			return err
 		}
 	}
-	newest := p.rt.View()
-	if p.file == "" && newest.T() == 0 {
-		return p.noFlights()
-	}
-	view, err := p.viewOf(ctx, newest)
+	newest, err := newestOf(ctx, p.rt)
 	if err != nil {
 		return err
 	}
-	if err := p.answer(ctx, newest, view); err != nil {
+	if p.file == "" && newest.t() == 0 {
+		return p.noFlights()
+	}
+	asked, err := p.asked(ctx, newest)
+	if err != nil {
+		return err
+	}
+	if err := p.answer(ctx, newest, asked); err != nil {
 		return err
 	}
 	if p.expect != "" {
-		return compare(p.out, view, p.expect)
+		return compare(p.out, asked, p.expect)
 	}
 	return nil
 }
 
-// viewOf is the view that the questions are put to.
-func (p *program) viewOf(ctx context.Context, newest cqrs.View) (cqrs.View, error) {
+// asked is the value that the questions are put to.
+func (p *program) asked(ctx context.Context, newest world) (world, error) {
 	if p.asOf.at == nil {
 		return newest, nil
 	}
-	v, err := p.rt.Shard(0).AsOfTime(ctx, *p.asOf.at)
+	w, err := asOf(ctx, p.rt, len(newest), *p.asOf.at)
 	if err == nil {
-		fmt.Fprintf(p.out, "as of %s, which is t %d of %d\n", minute(p.asOf.at.UnixMilli()), v.T(), newest.T())
+		fmt.Fprintf(p.out, "as of %s, which is t %d of %d\n", minute(p.asOf.at.UnixMilli()), w.t(), newest.t())
 	}
-	return v, err
+	return w, err
 }
 
 // answer prints the answers to all that was asked, or the table.
-func (p *program) answer(ctx context.Context, newest, v cqrs.View) (err error) {
+func (p *program) answer(ctx context.Context, newest, w world) (err error) {
 	ask := func(asked bool, answer func() error) {
 		if asked && err == nil {
 			err = answer()
 		}
 	}
-	ask(!p.asks(), func() error { return printTable(p.out, v) })
-	ask(p.carrier != "", func() error { return printCarrier(p.out, v, p.carrier) })
-	ask(p.tail != "", func() error { return printTail(p.out, v, p.tail) })
-	ask(p.origin != "", func() error { return printDay(p.out, v, p.origin, *p.day.at) })
-	ask(p.history != "", func() error { return printHistory(ctx, p.out, p.rt.Shard(0), v, p.history) })
-	ask(p.sql != "", func() error { return printSQL(ctx, p.out, v, p.sql) })
-	ask(p.delays, func() error { return p.chains(ctx, newest, v) })
+	ask(!p.asks(), func() error { return printTable(p.out, w) })
+	ask(p.carrier != "", func() error { return printCarrier(p.out, w, p.carrier) })
+	ask(p.tail != "", func() error { return printTail(p.out, w, p.tail) })
+	ask(p.origin != "", func() error { return printDay(p.out, w, p.origin, *p.day.at) })
+	ask(p.history != "", func() error {
+		n := p.rt.ShardOf(p.history)
+		return printHistory(ctx, p.out, p.rt.Shard(n), w[n], p.history)
+	})
+	ask(p.sql != "", func() error { return printSQL(ctx, p.out, w, p.sql) })
+	ask(p.delays, func() error { return p.chains(ctx, newest, w) })
 	return err
 }
 
 // chains waits until the second aggregate has come to where the first one is. It, too, can be read as of any t.
-func (p *program) chains(ctx context.Context, newest, v cqrs.View) error {
+func (p *program) chains(ctx context.Context, newest, w world) error {
+	if len(w) > 1 {
+		return errors.New("-delays needs all flights of an aircraft in one shard, and they are in several: a flight's key is its own")
+	}
 	side := p.rt.Shard(0).Aggregate(delaysName)
-	if err := p.bar.wait(ctx, delaysName, side, newest.T()); err != nil {
+	if err := p.bar.wait(ctx, delaysName, side, newest.t()); err != nil {
 		return err
 	}
-	return printChains(p.out, side.AsOf(v.T()))
+	return printChains(p.out, side.AsOf(w.t()))
 }
 
 // feed sends what the file holds beyond the place that an earlier run reached.

@@ -8,11 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/cqrs-server/cqrs/examples/internal/servers"
 )
 
 type options struct {
 	data, expect, file string
 	batch              int
+	servers            servers.Flags
+	work               bool
 
 	asOf            instant
 	history, tail   string
@@ -33,7 +37,7 @@ func (i *instant) Set(s string) error {
 	return err
 }
 
-const usage = `usage: flights [-data DIR] [-expect FILE] [-batch N] [-asof TIME] [questions] [FILE]
+const usage = `usage: flights [-data DIR] [-expect FILE] [-batch N] [-asof TIME] [servers] [questions] [FILE]
 
 Sends the commands of FILE (gzipped or not; - is the standard input), and then prints the table of the carriers, or the answers
 to the questions: -carrier, -tail, -history, -origin with -day, -delays, -sql. Without FILE it asks what the folder holds already.
@@ -45,6 +49,9 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	flags.StringVar(&o.data, "data", "data/flights", "the data `folder`")
 	flags.StringVar(&o.expect, "expect", "", "compare the table with this `file`")
 	flags.IntVar(&o.batch, "batch", 5000, "commands sent at a time")
+	flags.BoolVar(&o.work, "work", false, "work for the other processes on the same -kafka, until it is ended")
+	o.servers.Add(flags, "flights-")
+	o.servers.AddShards(flags)
 	flags.Var(&o.asOf, "asof", "answer as of this `time`, such as 2013-01-10 (its beginning)")
 	flags.StringVar(&o.history, "history", "", "all versions of the flight with this `key`, such as UA1545/2013-01-01/EWR")
 	flags.StringVar(&o.tail, "tail", "", "the flights of the aircraft with this tail `number`, such as N14228")
@@ -74,7 +81,10 @@ func (o *options) check() error {
 	if (o.origin == "") != (o.day.at == nil) {
 		return errors.New("-origin and -day go together: -origin EWR -day 2013-01-05")
 	}
-	if _, err := os.Stat(o.data); o.file == "" && errors.Is(err, fs.ErrNotExist) {
+	if o.work && (o.servers.Kafka == "" || o.file != "") {
+		return errors.New("-work takes no file, and needs -kafka: it does what others send")
+	}
+	if _, err := os.Stat(o.data); o.file == "" && o.servers.Kafka == "" && errors.Is(err, fs.ErrNotExist) {
 		return o.noFlights()
 	}
 	return nil

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -15,12 +15,15 @@ import (
 	"github.com/cqrs-server/cqrs"
 )
 
-// The questions are put to a view: the newest one, or with -asof the one of that instant. All of them are answered alike.
+// The questions are put to a world: the newest one, or with -asof the one of that instant. All of them are answered alike.
 
 // printTail lists the flights of an aircraft, in the order of their departure.
-func printTail(out io.Writer, v cqrs.View, tail string) error {
+func printTail(out io.Writer, w world, tail string) error {
 	fmt.Fprintf(out, "the flights of %s\n", tail)
-	return printFlights(out, flightsOf(tail).Rows(v))
+	flights, err := w.flights(flightsOf(tail).Rows, func(a, b Flight) int {
+		return cmp.Or(cmp.Compare(a.Departure, b.Departure), cmp.Compare(a.ID, b.ID))
+	})
+	return printFlights(out, flights, err)
 }
 
 func flightsOf(tail string) cqrs.Range[Flight] {
@@ -28,42 +31,42 @@ func flightsOf(tail string) cqrs.Range[Flight] {
 }
 
 // printDay lists the flights from an airport on a day, in the order of their keys.
-func printDay(out io.Writer, v cqrs.View, origin string, day time.Time) error {
+func printDay(out io.Writer, w world, origin string, day time.Time) error {
 	fmt.Fprintf(out, "the flights from %s on %s\n", origin, day.Format(time.DateOnly))
-	return printFlights(out, ByOriginDay.Find(v, OriginDay{origin, dayOf(day.UnixMilli())}))
+	flights, err := w.flights(ByOriginDay.Equal(OriginDay{origin, dayOf(day.UnixMilli())}).Rows, func(a, b Flight) int {
+		return cmp.Compare(a.ID, b.ID)
+	})
+	return printFlights(out, flights, err)
 }
 
-func printFlights(out io.Writer, flights iter.Seq2[Flight, error]) error {
+func printFlights(out io.Writer, flights []Flight, err error) error {
+	if err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "departure\tflight\tfrom\tto\tcarrier\ttail\tstate\tdelay min\t")
-	n := 0
-	for f, err := range flights {
-		if err != nil {
-			return err
-		}
-		n++
+	for _, f := range flights {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t\n", minute(f.Departure), f.ID, f.Origin, f.Dest, f.Carrier, f.Tail, f.State, f.Delay)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%d flights\n", n)
+	_, err = fmt.Fprintf(out, "%d flights\n", len(flights))
 	return err
 }
 
 // printCarrier counts the flights of a carrier by how far they have come.
-func printCarrier(out io.Writer, v cqrs.View, carrier string) error {
+func printCarrier(out io.Writer, w world, carrier string) error {
 	var count [cancelled + 1]int
-	n := 0
-	for f, err := range ByCarrier.Find(v, carrier) {
-		if err != nil {
-			return err
-		}
-		n++
+	flights, err := w.flights(ByCarrier.Equal(carrier).Rows, nil)
+	if err != nil {
+		return err
+	}
+	for _, f := range flights {
 		count[f.State]++
 	}
-	_, err := fmt.Fprintf(out, "the flights of %s: %d (still to depart %d, under way %d, landed %d, cancelled %d)\n",
-		carrier, n, count[scheduled], count[departed], count[landed], count[cancelled])
+	_, err = fmt.Fprintf(out, "the flights of %s: %d (still to depart %d, under way %d, landed %d, cancelled %d)\n",
+		carrier, len(flights), count[scheduled], count[departed], count[landed], count[cancelled])
 	return err
 }
 

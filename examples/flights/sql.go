@@ -8,7 +8,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/cqrs-server/cqrs"
 	sqlview "github.com/cqrs-server/cqrs/query/sql"
 )
 
@@ -29,8 +28,11 @@ var (
 )
 
 // printSQL runs a statement, and prints its rows as a table.
-func printSQL(ctx context.Context, out io.Writer, v cqrs.View, statement string) error {
-	db, err := sqlview.Open(v, flightsSQL, carriersSQL)
+func printSQL(ctx context.Context, out io.Writer, w world, statement string) error {
+	if len(w) != 1 {
+		return fmt.Errorf("-sql: there are %d shards, and each is a database of its own: SQL is for a folder with one", len(w))
+	}
+	db, err := sqlview.Open(w[0], flightsSQL, carriersSQL)
 	if err != nil {
 		return err
 	}
@@ -44,8 +46,8 @@ func printSQL(ctx context.Context, out io.Writer, v cqrs.View, statement string)
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(columns, "\t")+"\t")
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, strings.Join(columns, "\t")+"\t")
 	values, to := make([]any, len(columns)), make([]any, len(columns))
 	for i := range values {
 		to[i] = &values[i]
@@ -55,13 +57,13 @@ func printSQL(ctx context.Context, out io.Writer, v cqrs.View, statement string)
 		if err := rows.Scan(to...); err != nil {
 			return err
 		}
-		printRow(w, values)
+		printRow(table, values)
 	}
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%d rows\n", n)
-	return w.Flush()
+	fmt.Fprintf(table, "%d rows\n", n)
+	return table.Flush()
 }
 
 func printRow(w io.Writer, values []any) {

@@ -8,8 +8,6 @@ import (
 	"os"
 	"slices"
 	"text/tabwriter"
-
-	"github.com/cqrs-server/cqrs"
 )
 
 // figures is a carrier's row in the form of the -expect file; a figure that is 0 may be absent there.
@@ -24,24 +22,23 @@ type figures struct {
 	AirMinutes   int `json:"air_minutes,omitempty"`
 }
 
-func figuresOf(v cqrs.View) (map[string]figures, error) {
+func figuresOf(w world) (map[string]figures, error) {
+	carriers, err := w.carriers()
 	all := map[string]figures{}
-	for c, err := range Carriers.All(v) {
-		if err != nil {
-			return nil, err
-		}
+	for _, c := range carriers {
 		all[c.Code] = figures{c.Scheduled, c.Departed, c.Landed, c.Cancelled, c.Late, c.DelayMinutes, c.Miles, c.AirMinutes}
 	}
-	return all, nil
+	return all, err
 }
 
-func printTable(out io.Writer, v cqrs.View) error {
+func printTable(out io.Writer, world world) error {
+	carriers, err := world.carriers()
+	if err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "carrier\tscheduled\tdeparted\tlanded\tcancelled\tlate\tdelay min\tmiles\tair min\t")
-	for c, err := range Carriers.All(v) {
-		if err != nil {
-			return err
-		}
+	for _, c := range carriers {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n",
 			c.Code, c.Scheduled, c.Departed, c.Landed, c.Cancelled, c.Late, c.DelayMinutes, c.Miles, c.AirMinutes)
 	}
@@ -49,7 +46,7 @@ func printTable(out io.Writer, v cqrs.View) error {
 }
 
 // compare names every difference to the expected figures.
-func compare(out io.Writer, v cqrs.View, file string) error {
+func compare(out io.Writer, w world, file string) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -60,7 +57,7 @@ func compare(out io.Writer, v cqrs.View, file string) error {
 	if err := json.Unmarshal(b, &want); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	got, err := figuresOf(v)
+	got, err := figuresOf(w)
 	if err != nil {
 		return err
 	}
