@@ -31,6 +31,7 @@ type cluster struct {
 	prefix  string
 	shards  int
 	store   store.Store
+	table   string // of the store in DynamoDB; empty when it is local
 	config  cqrs.Config
 	members []*member
 
@@ -55,12 +56,18 @@ type told struct {
 // newCluster makes the topics and the store of a cluster: on the servers that make test starts, if there are any.
 func newCluster(t *testing.T, shards int) *cluster {
 	t.Helper()
-	c := &cluster{t: t, prefix: "c" + uuid.NewString()[:8] + "-", shards: shards, config: counterConfig()}
-	if c.brokers = []string{os.Getenv("CQRS_KAFKA")}; c.brokers[0] == "" {
-		c.brokers = fakeKafka(t)
+	if address := os.Getenv("CQRS_KAFKA"); address != "" {
+		return newClusterOn(t, []string{address}, shards)
 	}
+	return newClusterOn(t, fakeKafka(t), shards)
+}
+
+func newClusterOn(t *testing.T, brokers []string, shards int) *cluster {
+	t.Helper()
+	c := &cluster{t: t, brokers: brokers, prefix: "c" + uuid.NewString()[:8] + "-", shards: shards, config: counterConfig()}
 	if endpoint := os.Getenv("CQRS_DYNAMODB"); endpoint != "" {
-		c.store = openDynamo(t, endpoint, "cqrs-"+c.prefix+"events")
+		c.table = "cqrs-" + c.prefix + "events"
+		c.store = openDynamo(t, endpoint, c.table)
 	} else {
 		s, err := bolt.Open(filepath.Join(t.TempDir(), "archive.db"))
 		if err != nil {
@@ -126,7 +133,7 @@ func (c *cluster) stopAll() {
 func (c *cluster) send(ctx context.Context, rt *cqrs.Runtime, command cqrs.Command, options ...cqrs.SendOption) {
 	id := uuid.Must(uuid.NewV7())
 	r, err := rt.Send(ctx, command, append(options, cqrs.WithID(id))...)
-	for errors.Is(err, cqrs.ErrUnknown) && ctx.Err() == nil {
+	for err != nil && !errors.Is(err, cqrs.ErrClosed) && ctx.Err() == nil { // with the same id it is safe
 		r, err = rt.Send(ctx, command, append(options, cqrs.WithID(id))...)
 	}
 	s := told{id: id, err: err}
@@ -171,8 +178,9 @@ func (c *cluster) check(members ...*member) {
 	}
 	for n := range c.shards {
 		// A replica may be ahead of the store for a moment.
-		eventually(c.t, func() bool { last, err := c.store.Last(ctx, n); return err == nil && last >= tops[n] })
-		stored := c.stored(ctx, n)
+		archive := members[0].rt.Store()
+		eventually(c.t, func() bool { last, err := archive.Last(ctx, n); return err == nil && last >= tops[n] })
+		stored := c.stored(ctx, archive, n)
 		c.checkOutcomes(n, stored)
 		last := uint64(len(stored))
 		if last < tops[n] {
@@ -197,8 +205,8 @@ func (c *cluster) check(members ...*member) {
 }
 
 // stored reads a shard's log in the store.
-func (c *cluster) stored(ctx context.Context, shard int) (records []store.Record) {
-	for r, err := range c.store.Log(ctx, shard, 1) {
+func (c *cluster) stored(ctx context.Context, s store.Store, shard int) (records []store.Record) {
+	for r, err := range s.Log(ctx, shard, 1) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
