@@ -92,7 +92,7 @@ func valuesOf(msgs []queue.Message) (values []string) {
 // Invariant 16: the broker comes back without the end of its log, as after a power cut that took what was not on the disk yet.
 func TestLogLosesItsEnd(t *testing.T) {
 	server := kafkaserver.Start(t)
-	q := openQueue(t, []string{server.Addr}, Shards(1))
+	q := openQueue(t, []string{server.Addr}, Shards(1), Timeout(time.Minute))
 	topic := makeTopic(t, q)
 	for i := range 10 { // a batch each
 		mustAppend(t, q, topic, timed(fmt.Sprint("m ", i), time.Now()))
@@ -171,7 +171,7 @@ func TestBrokerDiesWithTheAnswer(t *testing.T) {
 	d := &deadly{kill: func() { server.Kill(); dead <- struct{}{} }}
 	c := NewConfig()
 	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, d
-	q := openQueue(t, []string{server.Addr}, Config(c), Timeout(40*time.Second))
+	q := openQueue(t, []string{server.Addr}, Config(c), Timeout(time.Minute))
 	for age, most := range map[time.Duration]int{0: 1, 23 * time.Hour: 1, 25 * time.Hour: 2} {
 		topic := makeTopic(t, q)
 		at := time.Now().Add(-age)

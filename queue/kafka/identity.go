@@ -49,10 +49,10 @@ func (q *Queue) forgetIdentity(topic string) {
 // same gives the id of the topic, and tells when it is not the one that was used first. It asks the cluster, so it is for the moments when that may have
 // changed: a new connection, or an offset that is not there.
 func (q *Queue) same(ctx context.Context, topic string) (id sarama.Uuid, err error) {
-	t, err := q.describe(ctx, topic)
-	if errors.Is(err, queue.ErrNoTopic) { // not every broker may have heard of it: the client asks more than one
+	t, err := q.metadata(ctx, topic)
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) { // not every broker may have heard of it: the client asks more than one
 		if _, err = ask(ctx, q, func() (int, error) { return q.count(topic) }); err == nil {
-			t, err = q.describe(ctx, topic)
+			t, err = q.metadata(ctx, topic)
 		}
 	}
 	if err != nil {

@@ -112,20 +112,25 @@ func (q *Queue) Shards(ctx context.Context, topic string) (int, error) {
 
 // describe asks the cluster what it knows of a topic.
 func (q *Queue) describe(ctx context.Context, topic string) (*sarama.TopicMetadata, error) {
-	p := partition{topic, -1}
 	if err := checkName(q.prefix + topic); err != nil {
 		return nil, err
 	}
+	t, err := q.metadata(ctx, topic)
+	return t, q.explain("describe", partition{topic, -1}, err)
+}
+
+// metadata is describe, with Kafka's own errors.
+func (q *Queue) metadata(ctx context.Context, topic string) (*sarama.TopicMetadata, error) {
 	found, err := ask(ctx, q, func() ([]*sarama.TopicMetadata, error) {
 		return q.admin.DescribeTopics([]string{q.prefix + topic})
 	})
 	switch {
 	case err != nil:
-		return nil, q.explain("describe", p, err)
+		return nil, err
 	case len(found) != 1:
-		return nil, q.explain("describe", p, sarama.ErrIncompleteResponse)
+		return nil, sarama.ErrIncompleteResponse
 	case found[0].Err != sarama.ErrNoError:
-		return nil, q.explain("describe", p, found[0].Err)
+		return nil, found[0].Err
 	}
 	return found[0], nil
 }

@@ -20,7 +20,7 @@ var Artifact = java.Artifact{Name: "dynamodb-local-2.6.1", Modules: []string{"co
 // Home names the environment variable with the folder of the server's jars.
 const Home = "CQRS_DYNAMODB_HOME"
 
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // Server is a DynamoDB Local in a process of its own. It takes any credentials and any region.
 type Server struct {

@@ -27,7 +27,7 @@ var Artifact = java.Artifact{
 // Home names the environment variable with the folder of the broker's jars.
 const Home = "CQRS_KAFKA_HOME"
 
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // Server is a broker in a process of its own: a cluster of one.
 type Server struct {
