@@ -3,6 +3,9 @@
 # make servers  only the packages that stand on servers, on real ones
 # make race     what has goroutines, under the race detector, on servers too; RACE names other packages
 # make lint     gofmt, go vet, staticcheck
+# make fuzz     every fuzz target for FUZZTIME (15s)
+# make faults   the proofs of docs/faults.md, whose figures it writes anew
+# make soak-kills N=10000   so many kills at every step, and from outside
 # make bench    speed, side by side with others, as ratios (a module of its own: bench/)
 # make vuln     known vulnerabilities in what is linked (a report)
 #
@@ -10,10 +13,12 @@
 
 GO      ?= go
 TIMEOUT ?= 15m
+FUZZTIME ?= 15s
+N       ?= 10000
 TOOL     = $(GO) tool -modfile=tools/go.mod
 SERVERS  = $(GO) run ./internal/servers --
 
-.PHONY: test lint race unit servers bench vuln
+.PHONY: test lint race unit servers bench vuln fuzz faults soak-kills
 
 test: lint
 	$(SERVERS) $(GO) test -timeout $(TIMEOUT) ./...
@@ -33,6 +38,22 @@ lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
+
+fuzz:
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "== $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+faults:
+	@counted=$$(mktemp) && trap 'rm -f "$$counted"' EXIT && \
+	CQRS_TEST_FIGURES=$$counted $(GO) test -count 1 -timeout $(TIMEOUT) -run 'TestPowerCuts|TestKilled|Linearizable' . && \
+	$(GO) run ./internal/figures docs/faults.md figures < "$$counted"
+
+soak-kills:
+	CQRS_TEST_KILLS=$(N) $(GO) test -count 1 -timeout 0 -run TestKilledAtEveryStep .
 
 vuln:
 	-$(TOOL) govulncheck ./...

@@ -136,7 +136,8 @@ func TestKilledWhileManySend(t *testing.T) {
 	rt := quiet(t, filepath.Join(dir, "data"), withAudit(counterConfig(), openNotes(t, filepath.Join(dir, "audit"))))
 	sent := readIDs(t, filepath.Join(dir, "taken"))
 	accepted, refused, dead := checkEnded(t, rt, sent)
-	t.Logf("%d kills, %d commands were taken: %d accepted, %d refused, %d dead letters", kills, len(sent), accepted, refused, dead)
+	figure(t, "kills of a folder on which many send", "%d; %d commands were taken: %d accepted, %d refused, %d dead letters", kills, len(sent),
+		accepted, refused, dead)
 	if accepted == 0 || refused == 0 || dead == 0 {
 		t.Error("not every way to end was met")
 	}

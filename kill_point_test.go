@@ -141,7 +141,14 @@ func TestKilledAtEveryStep(t *testing.T) {
 		running.Go(func() { killLane(t, lane, all, lanes) })
 	}
 	running.Wait()
-	t.Logf("%d kills at %d steps, and from outside", len(all), len(steps))
+	outside := 0
+	for _, step := range all {
+		if step == "" {
+			outside++
+		}
+	}
+	figure(t, "kills at a step, and steps", "%d kills at %d steps", len(all)-outside, len(steps))
+	figure(t, "kills from outside", "%d", outside)
 }
 
 func killsWanted(t *testing.T) int {

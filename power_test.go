@@ -31,8 +31,15 @@ func TestPowerCuts(t *testing.T) {
 	for _, op := range ops {
 		counts[op.Kind]++
 	}
-	t.Logf("%d operations: %d writes, %d fsyncs of files and %d of folders, %d promises; %d images", len(ops), counts[powercut.Write],
-		counts[powercut.Sync], counts[powercut.SyncDir], counts[powercut.Note], images)
+	figure(t, "power cuts: operations recorded", "%d: %d writes, %d fsyncs of files, %d of folders; %d promises", len(ops),
+		counts[powercut.Write], counts[powercut.Sync], counts[powercut.SyncDir], counts[powercut.Note])
+	checkAllImages(t, ops, images)
+	figure(t, "power cuts: images opened, all whole", "%d", images)
+}
+
+// checkAllImages shares the images among two processes.
+func checkAllImages(t *testing.T, ops []powercut.Op, images int) {
+	t.Helper()
 	path := saveOps(t, ops)
 	var both sync.WaitGroup
 	for first := range 2 {
@@ -43,6 +50,9 @@ func TestPowerCuts(t *testing.T) {
 		})
 	}
 	both.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
 }
 
 // The same, with the writes seen from inside the process: what stands in for the test above where nothing can be mounted.
@@ -51,9 +61,8 @@ func TestPowerCutsSeenFromInside(t *testing.T) {
 	if !canMount(t) {
 		images = powerImages
 	}
-	if out, err := openImages(saveOps(t, recordInside(t)), 0, images, 1); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
+	checkAllImages(t, recordInside(t), images)
+	figure(t, "power cuts, seen from inside: images opened, all whole", "%d", images)
 }
 
 // Each of these is a library that forgets something, and must not pass: it proves the recorder and the images.
@@ -73,6 +82,7 @@ func TestPowerCutsFindWhatIsNotSynced(t *testing.T) {
 	if canMount(t) {
 		forgetful["NoSync"] = recordWork(t, true)
 	}
+	figure(t, "power cuts: libraries that forget an fsync, all found", "%d", len(forgetful))
 	for name, ops := range forgetful {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()

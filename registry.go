@@ -37,7 +37,8 @@ func newRegistry(cfg Config) (*registry, error) {
 	return r, err
 }
 
-func (r *registry) addCommand(i int, c Command, consistency Consistency) error {
+func (r *registry) addCommand(i int, c Command, consistency Consistency) (err error) {
+	defer caught("Commands", i, &err)
 	if c == nil {
 		return fmt.Errorf("Commands[%d] is nil", i)
 	}
@@ -63,7 +64,8 @@ func (r *registry) addCommand(i int, c Command, consistency Consistency) error {
 	return nil
 }
 
-func (r *registry) addEvent(i int, e Event) error {
+func (r *registry) addEvent(i int, e Event) (err error) {
+	defer caught("Events", i, &err)
 	if e == nil {
 		return fmt.Errorf("Events[%d] is nil", i)
 	}
@@ -80,6 +82,13 @@ func (r *registry) addEvent(i int, e Event) error {
 	r.events[t.name] = t
 	r.names.add(t.name)
 	return nil
+}
+
+// caught makes an error of the panic of a type's own method: that of a value, say, called on a nil pointer.
+func caught(field string, i int, err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%s[%d]: a method of its type panicked: %v", field, i, p)
+	}
 }
 
 // checkOwnName refuses a name that is the library's own; the library registers under -1.

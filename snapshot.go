@@ -3,12 +3,18 @@ package cqrs
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/fail"
@@ -18,26 +24,56 @@ import (
 // Snapshot writes a copy of the data folder to w, as a tar archive, while everything goes on: each file as it is at one t. Use it as a
 // backup, or to begin a new machine with. Restore makes a folder of it.
 func (rt *Runtime) Snapshot(ctx context.Context, w io.Writer) error {
-	archive := tar.NewWriter(&stoppable{ctx, w})
-	for _, f := range rt.files {
-		if err := addToArchive(archive, f); err != nil {
+	archive, sums := tar.NewWriter(&stoppable{ctx, w}), sums{}
+	for _, f := range slices.Backward(rt.files) { // aggregates before the shards that they follow: none may be ahead of its shard
+		if err := addToArchive(archive, f, sums); err != nil {
 			return fmt.Errorf("cqrs: snapshot of %s: %w", f.Path(), readError(err))
 		}
 	}
-	if err := archive.Close(); err != nil {
+	if err := errors.Join(sums.addTo(archive), archive.Close()); err != nil {
 		return fmt.Errorf("cqrs: snapshot: %w", err)
 	}
 	return nil
 }
 
-func addToArchive(archive *tar.Writer, f *boltfile.File) error {
+// sums are the SHA-256 of the files in an archive, in which they come last. A bbolt file has none of its own, and a damaged one can end the process
+// that opens it.
+type sums map[string]string
+
+const (
+	sumsName = "SHA256SUMS" // in the form of sha256sum
+	sumsMost = 1 << 20
+)
+
+func (s sums) add(name string, h hash.Hash) { s[name] = hex.EncodeToString(h.Sum(nil)) }
+
+func (s sums) String() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		fmt.Fprintf(&b, "%s  %s\n", s[name], name)
+	}
+	return b.String()
+}
+
+func (s sums) addTo(archive *tar.Writer) error {
+	text := s.String()
+	if err := archive.WriteHeader(&tar.Header{Name: sumsName, Mode: 0o600, Size: int64(len(text))}); err != nil {
+		return err
+	}
+	_, err := io.WriteString(archive, text)
+	return err
+}
+
+func addToArchive(archive *tar.Writer, f *boltfile.File, sums sums) error {
 	return f.View(func(tx *bbolt.Tx) error {
 		head := tar.Header{Name: filepath.Base(f.Path()), Mode: 0o600, Size: tx.Size()}
 		if err := archive.WriteHeader(&head); err != nil {
 			return err
 		}
 		fail.Here("snapshot: file")
-		_, err := tx.WriteTo(archive)
+		h := sha256.New()
+		_, err := tx.WriteTo(io.MultiWriter(archive, h))
+		sums.add(head.Name, h)
 		return err
 	})
 }
@@ -85,48 +121,65 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 }
 
 func unpack(ctx context.Context, dir string, r io.Reader) error {
-	archive, files := tar.NewReader(r), 0
-	for {
+	archive, found := tar.NewReader(r), sums{}
+	for whole := false; !whole; {
 		head, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF) && len(found) == 0:
+			return errors.New("it is no snapshot: it is empty")
+		case err != nil:
 			return fmt.Errorf("it is no snapshot, or cut off: %w", err)
-		}
-		if !archived.MatchString(head.Name) {
+		case head.Name == sumsName:
+			if err := found.compare(archive); err != nil {
+				return err
+			}
+			whole = true
+		case !archived.MatchString(head.Name):
 			return fmt.Errorf("it is no snapshot: it holds a file %q", head.Name)
+		default:
+			if err := unpackFile(ctx, filepath.Join(dir, head.Name), archive, found); err != nil {
+				return fmt.Errorf("%s: %w", head.Name, err)
+			}
 		}
-		if err := unpackFile(ctx, filepath.Join(dir, head.Name), archive); err != nil {
-			return fmt.Errorf("%s: %w", head.Name, err)
-		}
-		files++
 	}
-	if files == 0 {
-		return errors.New("it is no snapshot: it is empty")
-	}
-	return boltfile.SyncDir(dir)
+	return errors.Join(checkFiles(dir, found), boltfile.SyncDir(dir))
 }
 
-// unpackFile writes a file, and opens it once to see that it is whole.
-func unpackFile(ctx context.Context, path string, r io.Reader) error {
+func (s sums) compare(r io.Reader) error {
+	want, err := io.ReadAll(io.LimitReader(r, sumsMost))
+	if err == nil && (len(s) == 0 || s.String() != string(want)) {
+		err = errors.New("its files are not those that were written to it: it was changed or damaged")
+	}
+	return err
+}
+
+func unpackFile(ctx context.Context, path string, r io.Reader, sums sums) error {
 	out, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(&stoppable{ctx, out}, r)
-	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
-		return err
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(&stoppable{ctx, out}, h), r)
+	sums.add(filepath.Base(path), h)
+	return errors.Join(err, out.Sync(), out.Close())
+}
+
+// checkFiles opens each file once.
+func checkFiles(dir string, sums sums) error {
+	for name := range sums {
+		kind := "cqrs-aggregate"
+		if name[0] == 's' {
+			kind = "cqrs-shard"
+		}
+		f, err := boltfile.Open(filepath.Join(dir, name), boltfile.Options{Kind: kind})
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
-	kind := "cqrs-aggregate"
-	if filepath.Base(path)[0] == 's' {
-		kind = "cqrs-shard"
-	}
-	f, err := boltfile.Open(path, boltfile.Options{Kind: kind})
-	if err != nil {
-		return err
-	}
-	return f.Close()
+	return nil
 }
 
 // Compact writes the files anew without the room that is free inside them. Reads go on meanwhile; commands wait.

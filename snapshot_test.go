@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +85,64 @@ func TestRestoreRefuses(t *testing.T) {
 	if err := rt.Snapshot(ctx, &b); !errors.Is(err, context.Canceled) {
 		t.Errorf("snapshot: %v", err)
 	}
+}
+
+// A snapshot that was damaged on its way is refused, and does not end the process.
+func TestRestoreRefusesDamage(t *testing.T) {
+	rt, _, _ := start(t, t.TempDir(), counterConfig())
+	fill(t, rt, 200)
+	var b bytes.Buffer
+	if err := rt.Snapshot(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	const head = 512 // of the archive, for the one file
+	for at := head; at < b.Len()-4096; at += b.Len()/300 + 1 {
+		dir, damaged := filepath.Join(t.TempDir(), "d"), bytes.Clone(b.Bytes())
+		damaged[at] ^= 0x41
+		if err := cqrs.Restore(t.Context(), dir, bytes.NewReader(damaged)); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Fatalf("with byte %d changed: %v", at, err)
+		}
+	}
+}
+
+// during calls a function at the first write.
+type during struct {
+	io.Writer
+	do func()
+}
+
+func (d *during) Write(b []byte) (int, error) {
+	if do := d.do; do != nil {
+		d.do = nil
+		do()
+	}
+	return d.Writer.Write(b)
+}
+
+// What is accepted while a snapshot is written does not bring the copy's aggregates ahead of their shard.
+func TestSnapshotHoldsNoAggregateFromTheFuture(t *testing.T) {
+	cfg := powerConfig("1")
+	cfg.NoSync = true
+	rt, _, _ := start(t, t.TempDir(), cfg)
+	fill(t, rt, 3)
+	checkTwin(t, rt)
+	var b bytes.Buffer
+	err := rt.Snapshot(t.Context(), &during{&b, func() {
+		fill(t, rt, 3)
+		checkTwin(t, rt)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "d")
+	if err := cqrs.Restore(t.Context(), dir, &b); err != nil {
+		t.Fatal(err)
+	}
+	again, _, _ := start(t, dir, cfg)
+	for range 5 {
+		mustDo(t, again, add{Name: "b", By: 1})
+	}
+	checkTwin(t, again)
 }
 
 func TestCompactWhileReading(t *testing.T) {

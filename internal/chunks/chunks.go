@@ -6,6 +6,7 @@
 package chunks
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 
@@ -108,8 +109,10 @@ func From(c *bbolt.Cursor, n uint64) Reader { return Reader{cursor: c, from: n} 
 // Next gives the next entry; ok is false behind the last one.
 func (r *Reader) Next() (n uint64, data []byte, ok bool, err error) {
 	for {
-		if len(r.rest) == 0 && !r.load() {
-			return 0, nil, false, nil
+		if len(r.rest) == 0 {
+			if more, err := r.load(); !more || err != nil {
+				return 0, nil, false, err
+			}
 		}
 		size, k := binary.Uvarint(r.rest)
 		if k <= 0 || size > uint64(len(r.rest)-k) {
@@ -124,7 +127,7 @@ func (r *Reader) Next() (n uint64, data []byte, ok bool, err error) {
 }
 
 // load goes to the next chunk: at first, to the one that holds entry from.
-func (r *Reader) load() bool {
+func (r *Reader) load() (more bool, err error) {
 	var k, v []byte
 	if r.begun {
 		k, v = r.cursor.Next()
@@ -133,10 +136,18 @@ func (r *Reader) load() bool {
 		r.begun = true
 	}
 	if len(k) != 8 {
-		return false
+		return false, keyError(k)
 	}
 	r.next, r.rest = binary.BigEndian.Uint64(k), v
-	return true
+	return true, nil
+}
+
+// keyError tells the end of a bucket from a key that is none.
+func keyError(k []byte) error {
+	if k == nil {
+		return nil
+	}
+	return ErrDamaged
 }
 
 // seek finds the last chunk that begins at n or before; when there is none, the first.
@@ -144,7 +155,7 @@ func seek(c *bbolt.Cursor, n uint64) (k, v []byte) {
 	var buf [8]byte
 	binary.BigEndian.PutUint64(buf[:], n)
 	k, v = c.Seek(buf[:])
-	if k != nil && binary.BigEndian.Uint64(k) == n {
+	if bytes.Equal(k, buf[:]) {
 		return k, v
 	}
 	var pk, pv []byte
@@ -171,11 +182,11 @@ func Get(c *bbolt.Cursor, n uint64) (data []byte, ok bool, err error) {
 func Trim(b *bbolt.Bucket, before uint64, max int) (dropped int, err error) {
 	c := b.Cursor()
 	k, _ := c.First()
-	for k != nil && dropped < max {
+	for len(k) == 8 && dropped < max {
 		first := binary.BigEndian.Uint64(k)
 		next, _ := c.Next()
 		end := b.Sequence()
-		if next != nil {
+		if len(next) == 8 {
 			end = binary.BigEndian.Uint64(next)
 		}
 		if end > before {
@@ -186,6 +197,9 @@ func Trim(b *bbolt.Bucket, before uint64, max int) (dropped int, err error) {
 		}
 		dropped += int(end - first)
 		k, _ = c.Seek(Key(end))
+	}
+	if len(k) != 8 {
+		return dropped, keyError(k)
 	}
 	return dropped, nil
 }

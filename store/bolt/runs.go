@@ -128,7 +128,9 @@ func (r *runs) decode(data []byte) error {
 	}
 	n := numbers{rest: data[1:]}
 	for r.last = n.next(); len(n.rest) > 0; {
-		r.all = append(r.all, run{level: int(n.next()), number: n.next(), into: n.next(), least: n.fixed(), greatest: n.fixed()})
+		level := n.next()
+		n.bad = n.bad || level > math.MaxUint8
+		r.all = append(r.all, run{level: int(level), number: n.next(), into: n.next(), least: n.fixed(), greatest: n.fixed()})
 	}
 	if n.bad {
 		return fmt.Errorf("the list of runs of an index by id is cut off: %w", errDamaged)
