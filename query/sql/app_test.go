@@ -150,3 +150,33 @@ func many(n int) (list []parcel) {
 var epoch = time.Date(2013, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func someone(i int) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceOID, []byte{byte(i)}) }
+
+// foldYoung writes the parcels to a table of its own.
+type foldYoung struct{ table *cqrs.Table[string, parcel] }
+
+func (f foldYoung) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) error {
+	for _, p := range e.(written).Parcels {
+		if err := f.table.Put(tx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openAt is a running runtime in a folder that outlives it.
+func openAt(t testing.TB, dir string, cfg cqrs.Config) *cqrs.Runtime {
+	t.Helper()
+	rt, err := cqrs.Open(dir, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- rt.Run(context.Background()) }()
+	t.Cleanup(func() {
+		_ = rt.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return rt
+}

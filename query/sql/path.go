@@ -22,7 +22,7 @@ type path struct {
 	keyType reflect.Type
 
 	open     func(v cqrs.View, s span) scan
-	keys     func(row reflect.Value) []reflect.Value // those under which the row stands; row holds a V
+	keys     func(row reflect.Value) (first reflect.Value, n int) // those under which the row stands; row holds a V
 	readable func(v cqrs.View) error
 }
 
@@ -50,11 +50,12 @@ type ranges[K, V any] interface {
 func pathOf[K, V any](label string, rows ranges[K, V], keys func(V) []K) (*path, error) {
 	p := &path{label: label, keyType: reflect.TypeFor[K]()}
 	p.open = func(v cqrs.View, s span) scan { return scanOf(rowsOf(rows, p, v, s)) }
-	p.keys = func(row reflect.Value) (list []reflect.Value) {
-		for _, k := range keys(*row.Addr().Interface().(*V)) {
-			list = append(list, reflect.ValueOf(k))
+	p.keys = func(row reflect.Value) (first reflect.Value, n int) {
+		list := keys(*row.Addr().Interface().(*V))
+		if len(list) > 0 {
+			first = reflect.ValueOf(&list[0]).Elem()
 		}
-		return list
+		return first, len(list)
 	}
 	p.readable = func(v cqrs.View) error {
 		_, err := rows.Whole().First(v)
@@ -148,19 +149,45 @@ func (p *path) check(s *Source, row reflect.Value) error {
 	if len(p.columns) == 0 {
 		return nil
 	}
-	keys := p.keys(row)
-	if len(keys) == 0 && p.sparse && s.columns[p.columns[0]].empty(row) {
+	key, n := p.keys(row)
+	if n == 0 && p.sparse && s.columns[p.columns[0]].empty(row) {
 		return nil
 	}
-	if len(keys) != 1 {
-		return fmt.Errorf("%w: %s is declared, and a row stands under %d values of it, not 1", errDeclared, s.describe(p), len(keys))
+	if n != 1 {
+		return fmt.Errorf("%w: %s is declared, and a row stands under %d values of it, not 1", errDeclared, s.describe(p), n)
 	}
 	for i, c := range p.columns {
-		if err := s.checkColumn(p, i, s.columns[c], row, keys[0]); err != nil {
-			return err
+		l := &p.leaves[i]
+		if column := s.columns[c]; !l.shownBy(column, l.of(key), row) {
+			if err := s.checkColumn(p, i, column, row, key); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// shownBy tells whether a column holds the part's value. It is false, too, when it takes their SQL values to know.
+func (l *leaf) shownBy(c *column, part, row reflect.Value) bool {
+	v := pointee(c.get(row))
+	if c.class != l.class || !v.IsValid() {
+		return false
+	}
+	switch l.class {
+	case text:
+		return v.String() == part.String()
+	case integer:
+		return v.Int() == part.Int()
+	case unsigned:
+		return v.Uint() == part.Uint()
+	case real:
+		return v.Float() == part.Float()
+	case boolean:
+		return v.Bool() == part.Bool()
+	case id:
+		return v.Equal(part)
+	}
+	return false
 }
 
 var errDeclared = errors.New("the declaration is not true")

@@ -34,7 +34,7 @@ func (s *Source) try(p *path, row reflect.Value) (err error) {
 	if len(p.columns) == 0 {
 		return nil
 	}
-	if len(p.keys(row)) == 0 && s.columns[p.columns[0]].empty(row) {
+	if _, n := p.keys(row); n == 0 && s.columns[p.columns[0]].empty(row) {
 		p.sparse = p != s.key
 		return nil
 	}

@@ -116,6 +116,7 @@ func TestNumbersAgainstTexts(t *testing.T) {
 	send(t, rt, write{Parcels: list})
 	db, _ := mustOpen(t, rt.View(), parcelsSQL, ownersSQL)
 	for text, want := range map[string]string{
+		"SELECT id FROM parcels WHERE id = CAST('5' AS INTEGER) ORDER BY sent":                                   "5.0 5 05",
 		"SELECT id FROM parcels WHERE id = 5":                                                                    "5",
 		"SELECT id FROM parcels WHERE id = CAST('5' AS INTEGER) ORDER BY id DESC":                                "5.0 5 05",
 		"SELECT id FROM parcels WHERE from_city = CAST('5' AS INTEGER) ORDER BY sent":                            "5.0 5 05",
