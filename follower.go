@@ -1,6 +1,7 @@
 package cqrs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -255,7 +256,8 @@ func currentVersion(file *boltfile.File) (version string, made bool, err error) 
 	return version, made, readError(err)
 }
 
-// takeOver makes next the version that serves, in one step, and drops what the old one held, if there was one. What outputs outside the file
+// takeOver makes next the version that serves, in one step, and drops what others hold: the old one, if there was one, and any whose building
+// was given up. What outputs outside the file
 // have not seen yet they have still not seen.
 func takeOver(next, old *aggregate) error {
 	p := *next.position()
@@ -268,7 +270,7 @@ func takeOver(next, old *aggregate) error {
 			return err
 		}
 		p.delivered = old.position().delivered
-		return errors.Join(tx.Bucket(next.stateName).Put(positionKey, p.encode()), drop(tx, old.prefix))
+		return errors.Join(tx.Bucket(next.stateName).Put(positionKey, p.encode()), dropOthers(tx, next))
 	})
 	if err == nil {
 		next.at.Store(&p)
@@ -276,11 +278,11 @@ func takeOver(next, old *aggregate) error {
 	return err
 }
 
-// drop deletes the buckets whose names begin so.
-func drop(tx *bbolt.Tx, prefix string) (err error) {
+// dropOthers deletes the buckets of all other versions of the shard's own aggregate.
+func dropOthers(tx *bbolt.Tx, next *aggregate) (err error) {
 	var names [][]byte
 	_ = tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
-		if len(name) > len(prefix) && string(name[:len(prefix)]) == prefix {
+		if bytes.HasPrefix(name, []byte("aggregate/main@")) && !bytes.HasPrefix(name, []byte(next.prefix)) {
 			names = append(names, append([]byte(nil), name...))
 		}
 		return nil
@@ -296,6 +298,10 @@ func openMain(ctx context.Context, rt *Runtime, file *boltfile.File, shard int) 
 	version, made, err := currentVersion(file)
 	if err != nil {
 		return nil, err
+	}
+	if made && version != "" && rt.cfg.Version == "" {
+		return nil, fmt.Errorf("%s was left with version %q of the aggregate, and Config.Version is empty: set it to %q, "+
+			"or to a new name to have the tables built anew", file.Path(), version, version)
 	}
 	next, err := openAggregate(file, shard, "main", rt.cfg.Version, rt.cfg.Aggregator, rt.cfg.Tables)
 	if err != nil {
