@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
@@ -142,11 +143,12 @@ func readRecords(ctx context.Context, s store.Store, shard int, from, to uint64)
 }
 
 // foldRecords folds accepted commits in one transaction, in which also (if it is not nil) writes what belongs to them.
-func (w *work) foldRecords(ctx context.Context, records []store.Record, also func() error) (position, error) {
+func (w *work) foldRecords(ctx context.Context, records []store.Record, also func() error) (p position, err error) {
+	defer w.rollback()
+	defer w.agg.file.Guard(&err, debug.SetPanicOnFault(true))
 	if err := w.begin(); err != nil {
 		return position{}, err
 	}
-	defer w.rollback()
 	for _, r := range records {
 		c := &Commit{Record: r}
 		if r.T != w.pos.t+1 {
