@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -36,6 +37,15 @@ type txReader struct {
 	seen  *reads          // what is read is noted here; may be nil
 	err   error           // the first error: of reads whose callers can't be told
 	file  boltfile.ReadTx // of a View
+}
+
+// guard makes an error of a panic that is about the file. It is deferred.
+func (r *txReader) guard(err *error, faults bool) {
+	debug.SetPanicOnFault(faults)
+	if p := recover(); p != nil {
+		*err = r.rowTx.agg.file.Damage(p)
+		r.fail(*err)
+	}
 }
 
 func (r *txReader) fail(err error) {
@@ -168,7 +178,7 @@ func (p *position) decode(b []byte) error {
 		b = append(bytes.Clone(b), p.anchor[:]...)
 	}
 	if len(b) != positionSize {
-		return fmt.Errorf("the aggregate's position has %d bytes instead of %d: the file is damaged", len(b), positionSize)
+		return fmt.Errorf("the aggregate's position has %d bytes instead of %d: %w", len(b), positionSize, boltfile.ErrDamaged)
 	}
 	p.t = binary.BigEndian.Uint64(b)
 	p.offset = int64(binary.BigEndian.Uint64(b[8:]))
@@ -249,6 +259,9 @@ func (a *aggregate) setUpTables(tx *bbolt.Tx, prefix string, tables []AnyTable) 
 		return err
 	}
 	err = b.ForEach(func(k, v []byte) error {
+		if len(v) < tableEntry {
+			return fmt.Errorf("what is kept of table %q can't be read: %w", k, boltfile.ErrDamaged)
+		}
 		a.note(prefix, string(k), v)
 		return nil
 	})
@@ -340,6 +353,7 @@ func (a *aggregate) positionIn(tx *bbolt.Tx) (p position, err error) {
 
 // mark finds how a command ended.
 func (a *aggregate) mark(tx *bbolt.Tx, command []byte) (m mark, found bool, err error) {
+	defer a.file.Guard(&err, debug.SetPanicOnFault(true))
 	raw := tx.Bucket(a.marksName).Get(command)
 	if raw == nil {
 		return m, false, nil

@@ -3,6 +3,7 @@ package cqrs
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/fail"
@@ -134,7 +135,8 @@ func (b *batch) payloadDigest(e *Envelope) (sum [16]byte) {
 	return sum
 }
 
-func (b *batch) setMark(command []byte, m *mark) error {
+func (b *batch) setMark(command []byte, m *mark) (err error) {
+	defer b.agg.file.Guard(&err, debug.SetPanicOnFault(true))
 	bucket := b.tx.Bucket(b.shard.agg.marksName)
 	if command[6]>>4 == 7 {
 		bucket.FillPercent = 0.95 // ids that grow with time are added at the end

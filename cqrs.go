@@ -48,7 +48,8 @@ type Config struct {
 	// Tables names the tables that the Aggregator writes.
 	Tables []AnyTable
 	// Version is the version of Aggregator and Tables. When it is not the one that the data folder was left with, Open builds
-	// the tables anew from the stored events, before it returns; stopped, it goes on where it was.
+	// the tables anew from the stored events, before it returns; stopped, it goes on where it was. Once a folder has a version, Open
+	// refuses an empty one, because it was more likely forgotten than meant. Defaults to none.
 	Version string
 	// KeepHistory is how many t of the past can be read as of. Older versions of rows are dropped, in small steps beside the work.
 	// Defaults to 0: all.

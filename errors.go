@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/google/uuid"
 )
 
@@ -56,6 +57,8 @@ var (
 	ErrClosed = errors.New("cqrs: the runtime is closed")
 	// ErrLocked is returned by Open when another process holds the data folder.
 	ErrLocked = errors.New("cqrs: another process holds the data folder")
+	// ErrDamaged says that a file of the data folder is damaged, or not one of this library's. The error around it names the file.
+	ErrDamaged = boltfile.ErrDamaged
 	// ErrUnknown is wrapped by an error of Send when the command may or may not have been kept. Sending it again under
 	// the same id is safe. After any other error of Send it was not kept.
 	ErrUnknown = errors.New("cqrs: it is not known whether the command was kept")

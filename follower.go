@@ -1,11 +1,13 @@
 package cqrs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
@@ -153,11 +155,12 @@ func readRecords(ctx context.Context, s store.Store, shard int, from, to uint64)
 }
 
 // foldRecords folds accepted commits in one transaction, in which also (if it is not nil) writes what belongs to them.
-func (w *work) foldRecords(ctx context.Context, records []store.Record, also func() error) (position, error) {
+func (w *work) foldRecords(ctx context.Context, records []store.Record, also func() error) (p position, err error) {
+	defer w.rollback()
+	defer w.agg.file.Guard(&err, debug.SetPanicOnFault(true))
 	if err := w.begin(); err != nil {
 		return position{}, err
 	}
-	defer w.rollback()
 	for _, r := range records {
 		c := &Commit{Record: r}
 		if r.T != w.pos.t+1 {
@@ -270,7 +273,8 @@ func currentVersion(file *boltfile.File) (version string, made bool, err error) 
 	return version, made, readError(err)
 }
 
-// takeOver makes next the version that serves, in one step, and drops what the old one held, if there was one. What outputs outside the file
+// takeOver makes next the version that serves, in one step, and drops what others hold: the old one, if there was one, and any whose building
+// was given up. What outputs outside the file
 // have not seen yet they have still not seen.
 func takeOver(next, old *aggregate) error {
 	p := *next.position()
@@ -289,7 +293,7 @@ func takeOver(next, old *aggregate) error {
 		if err := keepState(tx, next, old); err != nil {
 			return err
 		}
-		return errors.Join(tx.Bucket(next.stateName).Put(positionKey, p.encode()), drop(tx, old.prefix))
+		return errors.Join(tx.Bucket(next.stateName).Put(positionKey, p.encode()), dropOthers(tx, next))
 	})
 	if err == nil {
 		next.at.Store(&p)
@@ -308,11 +312,11 @@ func keepState(tx *bbolt.Tx, next, old *aggregate) (err error) {
 	return err
 }
 
-// drop deletes the buckets whose names begin so.
-func drop(tx *bbolt.Tx, prefix string) (err error) {
+// dropOthers deletes the buckets of all other versions of the shard's own aggregate.
+func dropOthers(tx *bbolt.Tx, next *aggregate) (err error) {
 	var names [][]byte
 	_ = tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
-		if len(name) > len(prefix) && string(name[:len(prefix)]) == prefix {
+		if bytes.HasPrefix(name, []byte("aggregate/main@")) && !bytes.HasPrefix(name, []byte(next.prefix)) {
 			names = append(names, append([]byte(nil), name...))
 		}
 		return nil
@@ -328,6 +332,10 @@ func openMain(ctx context.Context, rt *Runtime, file *boltfile.File, shard int) 
 	version, made, err := currentVersion(file)
 	if err != nil {
 		return nil, err
+	}
+	if made && version != "" && rt.cfg.Version == "" {
+		return nil, fmt.Errorf("%s was left with version %q of the aggregate, and Config.Version is empty: set it to %q, "+
+			"or to a new name to have the tables built anew", file.Path(), version, version)
 	}
 	next, err := openAggregate(file, shard, "main", rt.cfg.Version, rt.cfg.Aggregator, rt.cfg.Tables)
 	if err != nil {

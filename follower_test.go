@@ -187,3 +187,25 @@ func TestBadAggregates(t *testing.T) {
 		}
 	}
 }
+
+// A Version that was forgotten is not taken for another one.
+func TestVersionThatWasForgotten(t *testing.T) {
+	dir, cfg := t.TempDir(), counterConfig()
+	_, _, stop := start(t, dir, cfg)
+	stop()
+	cfg.Version = "2"
+	rt, _, stop := start(t, dir, cfg)
+	fill(t, rt, 5)
+	stop()
+	cfg.Version, cfg.Aggregator = "", doubling{}
+	_, err := cqrs.Open(dir, cfg)
+	for _, want := range []string{"shard-0.db", `version "2"`, "Config.Version is empty", `set it to "2"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Fatalf("the error does not say %q: %v", want, err)
+		}
+	}
+	cfg.Version, cfg.Aggregator = "2", counting{}
+	if rt, _, _ := start(t, dir, cfg); value(t, rt.View(), "a") != 4 {
+		t.Error("the tables have changed")
+	}
+}

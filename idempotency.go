@@ -3,8 +3,9 @@ package cqrs
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
+	"fmt"
 
+	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/ids"
 	"github.com/google/uuid"
 )
@@ -51,7 +52,7 @@ func (m *mark) append(dst []byte) []byte {
 	return append(dst, m.refusal...)
 }
 
-var errMark = errors.New("cqrs: a mark in the aggregate's file can't be read: the file is damaged")
+var errMark = fmt.Errorf("cqrs: a mark in the aggregate's file can't be read: %w", boltfile.ErrDamaged)
 
 func (m *mark) decode(b []byte) error {
 	if len(b) < markSize {

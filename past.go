@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -47,6 +48,7 @@ func (t *Table[K, V]) version(v View, key []byte) (out Version[V], before uint64
 		return out, 0, false, err
 	}
 	defer v.end(tr)
+	defer tr.guard(&err, debug.SetPanicOnFault(true))
 	id, err := tr.rowTx.agg.id(&t.tableCore, v.t)
 	if err != nil {
 		return out, 0, false, err
@@ -143,6 +145,7 @@ func (t *Table[K, V]) row(v View, key []byte, row *V) (raw []byte, found bool, e
 		return nil, false, err
 	}
 	defer v.end(tr)
+	defer tr.guard(&err, debug.SetPanicOnFault(true))
 	raw, found, err = tr.get(&t.tableCore, key)
 	if err != nil || !found {
 		return nil, false, err
@@ -160,6 +163,7 @@ func (t *Table[K, V]) written(before, after View) (keys [][]byte, err error) {
 		return nil, err
 	}
 	defer after.end(tr)
+	defer tr.guard(&err, debug.SetPanicOnFault(true))
 	id, err := tr.rowTx.agg.id(&t.tableCore, before.t)
 	if err != nil {
 		return nil, err
@@ -188,7 +192,13 @@ func (r *rowTx) eachOld(from, to uint64, fn func(oldRow) error) error {
 	if k == nil {
 		k, chunk = c.First()
 	}
-	for ; k != nil && binary.BigEndian.Uint64(k) <= to; k, chunk = c.Next() {
+	for ; k != nil; k, chunk = c.Next() {
+		if len(k) < 8 {
+			return errVersion
+		}
+		if binary.BigEndian.Uint64(k) > to {
+			break
+		}
 		for rest := chunk; len(rest) > 0; {
 			o, next, err := nextOld(rest)
 			if err != nil {

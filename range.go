@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime/debug"
 )
 
 // Range is a piece of a table, or the rows that an index leads to, in order. It holds no resources.
@@ -157,6 +158,7 @@ func (q Range[V]) step(r Reader, backward bool, n int, fn func(tr *txReader, key
 		return 0, nil, nil, false, err
 	}
 	defer r.end(tr)
+	defer tr.guard(&err, debug.SetPanicOnFault(true))
 	id, err := tr.rowTx.agg.id(q.walked, tr.t)
 	if err != nil {
 		tr.fail(err)

@@ -3,6 +3,7 @@ package cqrs
 import (
 	"bytes"
 	"fmt"
+	"runtime/debug"
 )
 
 // reads is what a decision has read: rows (also those that were not there) and ranges of keys. A nil one notes nothing.
@@ -44,6 +45,7 @@ const maxChanges = 20 // named in an error
 
 // changed lists what was written after basis of what was read.
 func (s *reads) changed(r *rowTx, basis uint64) (list []Change, err error) {
+	defer r.agg.file.Guard(&err, debug.SetPanicOnFault(true))
 	if r.over != nil {
 		return s.changedOver(r, basis)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/cqrs-server/cqrs/queue"
@@ -89,12 +90,13 @@ func (s *Shard) admitRefusal(r *refusal) error {
 }
 
 // apply brings messages of the log into the aggregate, in one transaction.
-func (s *Shard) apply(ctx context.Context, msgs []queue.Message) error {
+func (s *Shard) apply(ctx context.Context, msgs []queue.Message) (err error) {
 	b := &s.batch
+	defer b.rollback()
+	defer s.file.Guard(&err, debug.SetPanicOnFault(true))
 	if err := b.begin(ctx); err != nil {
 		return err
 	}
-	defer b.rollback()
 	var accepted []store.Record
 	for i := range msgs {
 		e := readEntry(&msgs[i])

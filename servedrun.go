@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
+	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/workflow"
 
@@ -82,9 +84,15 @@ func (s *Shard) work(ctx context.Context, engine *workflow.Engine, retry pacer) 
 }
 
 // step runs one batch. It gives 0 when there was nothing to do.
-func (v *served) step(ctx context.Context, engine *workflow.Engine) (int, error) {
+func (v *served) step(ctx context.Context, engine *workflow.Engine) (n int, err error) {
 	was := v.behind
-	n, err := engine.Step(ctx)
+	defer func() {
+		if errors.Is(err, boltfile.ErrDamaged) {
+			v.rollback()
+		}
+	}()
+	defer v.shard.file.Guard(&err, debug.SetPanicOnFault(true))
+	n, err = engine.Step(ctx)
 	if was && !v.behind {
 		n++ // the commands were not asked
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,7 +99,7 @@ func (s *Shard) run(ctx context.Context) (err error) {
 	s.nudge()
 	retry := newBackoff()
 	for ctx.Err() == nil {
-		n, err := engine.Step(ctx)
+		n, err := s.step(ctx, engine)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -114,6 +115,17 @@ func (s *Shard) run(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// step works a batch. When it meets damage in the file, nothing of the batch is kept.
+func (s *Shard) step(ctx context.Context, engine *workflow.Engine) (n int, err error) {
+	defer func() {
+		if errors.Is(err, boltfile.ErrDamaged) {
+			s.batch.rollback()
+		}
+	}()
+	defer s.file.Guard(&err, debug.SetPanicOnFault(true))
+	return engine.Step(ctx)
 }
 
 func (s *Shard) openEngine(ctx context.Context) (*workflow.Engine, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"runtime/debug"
 
 	"github.com/cqrs-server/cqrs/internal/keys"
 )
@@ -84,6 +85,7 @@ func (t *Table[K, V]) Get(r Reader, key K) (row V, err error) {
 		return row, err
 	}
 	defer r.end(tr)
+	defer tr.guard(&err, debug.SetPanicOnFault(true))
 	found, err := getRow(tr, &t.tableCore, t.keyOf(tr, key), &row)
 	if err == nil && !found {
 		err = ErrNotFound
@@ -129,8 +131,14 @@ func (t *Table[K, V]) Has(r Reader, key K) bool {
 		return false
 	}
 	defer r.end(tr)
-	_, found, err := tr.get(&t.tableCore, t.keyOf(tr, key))
+	found, err := t.has(tr, key)
 	return found && err == nil
+}
+
+func (t *Table[K, V]) has(tr *txReader, key K) (found bool, err error) {
+	defer tr.guard(&err, debug.SetPanicOnFault(true))
+	_, found, err = tr.get(&t.tableCore, t.keyOf(tr, key))
+	return found, err
 }
 
 // Put writes a row under its key, over the one that is there.
@@ -149,7 +157,8 @@ func (t *Table[K, V]) Delete(tx *Tx, key K) error {
 }
 
 // write writes a row, or takes it away when row is nil, and brings the indexes along.
-func (t *Table[K, V]) write(tx *Tx, key K, row *V, raw []byte) error {
+func (t *Table[K, V]) write(tx *Tx, key K, row *V, raw []byte) (err error) {
+	defer tx.reader.guard(&err, debug.SetPanicOnFault(true))
 	k := t.keyOf(&tx.reader, key)
 	if len(t.indexes) > 0 {
 		if err := t.index(tx, key, k, row); err != nil {

@@ -3,7 +3,7 @@ package cqrs
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
+	"fmt"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"go.etcd.io/bbolt"
@@ -27,7 +27,7 @@ const (
 	countAt   = 2 // the number of t's, less one, stands from this bit on
 )
 
-var errVersion = errors.New("cqrs: a row in the aggregate's file can't be read: the file is damaged")
+var errVersion = fmt.Errorf("cqrs: a row in the aggregate's file can't be read: %w", boltfile.ErrDamaged)
 
 // version is the newest version of a row, as it lies in its table's bucket.
 type version struct {

@@ -11,6 +11,7 @@ package boltfile
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -77,7 +78,9 @@ func Open(path string, opts Options) (*File, error) {
 		opts.Timeout = time.Second
 	}
 	f := &File{path: path, opts: opts, commit: (*bbolt.Tx).Commit}
-	if err := f.open(); err != nil {
+	if err := f.open(); errors.Is(err, ErrDamaged) {
+		return nil, fmt.Errorf("open %s: %w%s", path, err, remedy)
+	} else if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return f, nil
@@ -96,6 +99,9 @@ func (f *File) open() (err error) {
 // attach opens the file that is there, and checks that it is what it should be.
 func (f *File) attach() (*bbolt.DB, uuid.UUID, error) {
 	if err := checkWhole(f.path); err != nil {
+		return nil, uuid.Nil, err
+	}
+	if err := f.checkTree(); err != nil {
 		return nil, uuid.Nil, err
 	}
 	db, err := bbolt.Open(f.path, 0o600, f.boltOptions())
@@ -167,7 +173,10 @@ func (f *File) ID() uuid.UUID { return f.id }
 
 // View calls fn with a read transaction. fn must not wait for anything and must copy what it keeps.
 func (f *File) View(fn func(*bbolt.Tx) error) error {
-	return f.withHandle(func(db *bbolt.DB) error { return db.View(fn) })
+	return f.withHandle(func(db *bbolt.DB) (err error) {
+		defer f.Guard(&err, debug.SetPanicOnFault(true))
+		return db.View(fn)
+	})
 }
 
 // Size is the file's length in bytes.

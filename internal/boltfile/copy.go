@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/google/uuid"
@@ -21,7 +22,7 @@ func (f *File) Compact() error {
 	defer f.writer.Unlock()
 	temp := fmt.Sprintf("%s.compact-%s", f.path, uuid.NewString())
 	defer os.Remove(temp)
-	if err := f.withHandle(func(db *bbolt.DB) error { return copyTo(db, temp) }); err != nil {
+	if err := f.withHandle(func(db *bbolt.DB) error { return f.copyTo(db, temp) }); err != nil {
 		return fmt.Errorf("compact %s: %w", f.path, explainWrite(err))
 	}
 	fail.Here("compact: copied")
@@ -31,7 +32,8 @@ func (f *File) Compact() error {
 	return nil
 }
 
-func copyTo(db *bbolt.DB, path string) error {
+func (f *File) copyTo(db *bbolt.DB, path string) (err error) {
+	defer f.Guard(&err, debug.SetPanicOnFault(true))
 	to, err := bbolt.Open(path, 0o600, &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoSync: true})
 	if err != nil {
 		return err

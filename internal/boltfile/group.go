@@ -2,7 +2,9 @@ package boltfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -223,7 +225,7 @@ func (t *Tx) TakeWaiting() int {
 	for rest := calls; len(rest) > 0; {
 		var now []*call
 		now, rest = split(rest)
-		if err := run(t.Tx, now); err != nil {
+		if err := t.run(now); err != nil {
 			finish(now, err)
 			continue
 		}
@@ -250,6 +252,16 @@ func split(calls []*call) (now, rest []*call) {
 		}
 	}
 	return now, rest
+}
+
+// run runs calls. When one of them meets damage, it may have written, so that nothing of the transaction is kept.
+func (t *Tx) run(calls []*call) (err error) {
+	if t.broken != nil {
+		return t.broken
+	}
+	defer func() { err = errors.Join(err, t.broken) }()
+	defer t.file.Guard(&t.broken, debug.SetPanicOnFault(true))
+	return run(t.Tx, calls)
 }
 
 func run(tx *bbolt.Tx, calls []*call) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/cqrs-server/cqrs/internal/fail"
@@ -20,6 +21,7 @@ type Tx struct {
 	stamp  uuid.UUID
 	calls  []*call
 	ended  bool
+	broken error // why it must not be committed
 }
 
 // Begin starts a write transaction. Only one runs at a time; another Begin waits.
@@ -37,17 +39,20 @@ func (f *File) Begin() (*Tx, error) {
 	return t, nil
 }
 
-func (f *File) begin(db *bbolt.DB) (*Tx, error) {
+func (f *File) begin(db *bbolt.DB) (t *Tx, err error) {
 	tx, err := db.Begin(true)
 	if err != nil {
 		return nil, err
 	}
-	t := &Tx{Tx: tx, file: f, before: bytes.Clone(stampOf(tx)), stamp: uuid.New()}
+	defer func() {
+		if err != nil {
+			t, err = nil, errors.Join(err, tx.Rollback())
+		}
+	}()
+	defer f.Guard(&err, debug.SetPanicOnFault(true))
+	t = &Tx{Tx: tx, file: f, before: bytes.Clone(stampOf(tx)), stamp: uuid.New()}
 	// The stamp tells, after a commit that failed, whether it took place all the same.
-	if err := tx.Bucket(metaBucket).Put(stampKey, t.stamp[:]); err != nil {
-		return nil, errors.Join(err, tx.Rollback())
-	}
-	return t, nil
+	return t, tx.Bucket(metaBucket).Put(stampKey, t.stamp[:])
 }
 
 func stampOf(tx *bbolt.Tx) []byte { return tx.Bucket(metaBucket).Get(stampKey) }
@@ -71,13 +76,22 @@ func (t *Tx) Commit() error {
 }
 
 func (t *Tx) commit() error {
-	err := t.file.commit(t.Tx)
+	if t.broken != nil {
+		_ = t.Tx.Rollback()
+		return t.broken
+	}
+	err := t.commitGuarded()
 	if err == nil {
 		return nil
 	}
 	_ = t.Tx.Rollback() // after some errors bbolt leaves the transaction open
 	defer t.file.reopened.call()
 	return t.file.readBack(t, explainWrite(err))
+}
+
+func (t *Tx) commitGuarded() (err error) {
+	defer t.file.Guard(&err, debug.SetPanicOnFault(true))
+	return t.file.commit(t.Tx)
 }
 
 // CommitBy has fn called in place of bbolt's commit from now on, so that tests of those who share the file can make commits fail.

@@ -1,7 +1,6 @@
 package boltfile
 
 import (
-	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -15,6 +14,7 @@ const (
 	metaAt       = 16
 	metaSize     = 64
 	pageSizeAt   = 8
+	rootAt       = 16
 	highWaterAt  = 40
 	txidAt       = 48
 	checksumAt   = 56
@@ -43,18 +43,24 @@ func checkWhole(path string) error {
 }
 
 func checkSize(file io.Reader, size int64) error {
+	_, err := metaOf(file, size)
+	return err
+}
+
+// metaOf gives the header of a file of that size.
+func metaOf(file io.Reader, size int64) (metaPage, error) {
 	head, err := io.ReadAll(io.LimitReader(file, headSize))
 	if err != nil {
-		return err
+		return metaPage{}, err
 	}
 	meta, ok := newestMeta(head)
 	if !ok {
-		return fmt.Errorf("%w: it has no valid bbolt header", ErrDamaged)
+		return meta, fmt.Errorf("%w: it has no valid bbolt header", ErrDamaged)
 	}
 	if need := meta.highWater * meta.pageSize; size < need {
-		return fmt.Errorf("%w: it has %d bytes, and its header speaks of %d: it was cut off", ErrDamaged, size, need)
+		return meta, fmt.Errorf("%w: it has %d bytes, and its header speaks of %d: it was cut off", ErrDamaged, size, need)
 	}
-	return nil
+	return meta, nil
 }
 
 // newestMeta is the valid meta page that bbolt will go by.
@@ -82,6 +88,7 @@ func pageSizes() (sizes []int64) {
 
 type metaPage struct {
 	pageSize, highWater int64
+	root                int64
 	txid                uint64
 }
 
@@ -96,11 +103,11 @@ func metaPageAt(head []byte, at int64) (m metaPage, ok bool) {
 	buf := head[at+metaAt:][:metaSize]
 	sum := fnv.New64a()
 	sum.Write(buf[:checksumAt])
-	order := binary.NativeEndian // bbolt writes its structs as they lie in memory
 	if order.Uint32(buf) != metaMagic || order.Uint64(buf[checksumAt:]) != sum.Sum64() {
 		return m, false
 	}
 	m.pageSize = int64(order.Uint32(buf[pageSizeAt:]))
+	m.root = int64(order.Uint64(buf[rootAt:]))
 	m.highWater = int64(order.Uint64(buf[highWaterAt:]))
 	m.txid = order.Uint64(buf[txidAt:])
 	return m, m.sane()
