@@ -56,6 +56,7 @@ func (b *batch) begin(context.Context) error {
 }
 
 func (b *batch) mark() {
+	b.rows.settle() // there is no way back behind the segment that begins
 	b.savedPos, b.savedRows, b.savedDone, b.savedLog = b.pos, b.rows.mark(), len(b.done), len(b.log)
 }
 
@@ -135,10 +136,10 @@ func (b *batch) payloadDigest(e *Envelope) (sum [16]byte) {
 }
 
 func (b *batch) setMark(command []byte, m *mark) error {
-	bucket := b.tx.Bucket(b.shard.agg.marksName)
+	marks := b.shard.agg.marksTable()
 	if command[6]>>4 == 7 {
-		bucket.FillPercent = 0.95 // ids that grow with time are added at the end
+		b.rows.table(marks).bucket.FillPercent = 0.95 // ids that grow with time are added at the end
 	}
 	b.used = true
-	return b.rows.set(bucket, command, nil, m.append(b.rows.arena.take(markSize+len(m.refusal))))
+	return b.rows.setRow(marks, command, m.append(b.rows.arena.take(markSize+len(m.refusal))))
 }

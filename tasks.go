@@ -45,7 +45,7 @@ func (k *tasks) take(_ context.Context, _ workflow.Params, s workflow.Segment) (
 		return nil, devError(tagEnvelope, err)
 	}
 	c.payload = k.batch.payloadDigest(&c.Envelope)
-	m, found, err := k.batch.shard.agg.mark(k.batch.tx.Tx, c.ID[:])
+	m, found, err := k.batch.rows.ended(c.ID[:])
 	if err != nil {
 		return nil, Retry(err)
 	}

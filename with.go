@@ -264,7 +264,8 @@ func (s *speculation) fold(ctx context.Context, c *Commit) (Outcome, error) {
 	s.batch.pos.t++
 	c.T = s.batch.pos.t
 	for i := range c.Events {
-		tx := Tx{reader: txReader{rowTx: &s.batch.rows, t: c.T}, recorded: c.recorded(i)}
+		var tx Tx
+		tx.begins(&s.batch.rows, c, i)
 		if err := fold(context.WithoutCancel(ctx), s.batch.agg.fold, &tx, c.Values[i]); err != nil {
 			return Outcome{}, foldError(c, failedFoldOf(c, i), err)
 		}
