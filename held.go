@@ -81,15 +81,14 @@ func (t *tableTx) hold(key []byte, mem *arena) (int, error) {
 	return i, nil
 }
 
-func (t *tableTx) makeRoom() error {
+func (t *tableTx) makeRoom() (err error) {
+	if len(t.held) == maxHeld {
+		err = t.flush()
+		t.forget()
+	}
 	if t.places == nil {
 		t.places = map[string]int{}
 	}
-	if len(t.held) < maxHeld {
-		return nil
-	}
-	err := t.flush()
-	t.forget()
 	return err
 }
 
