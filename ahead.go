@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/fail"
@@ -39,15 +40,26 @@ type reader struct {
 	alone  bool // read ends when partsAhead parts are handed over
 	parts  chan part
 	part   part
-	bytes  []byte // scratch
+
+	decoder store.Decoder
+	values  []Event // room for the part's
+	bytes   []byte  // scratch
 }
 
 // read hands over the commits up to to, or as far as there are any and somebody takes them, and closes parts.
 func (r *reader) read(ctx context.Context, s store.Store) {
 	defer close(r.parts)
-	for record, err := range s.Log(ctx, r.shard, r.t+1) {
+	if raw, ok := s.(store.RawLogger); ok {
+		readLog(ctx, r, raw.RawLog(ctx, r.shard, r.t+1), r.addRaw)
+	} else {
+		readLog(ctx, r, s.Log(ctx, r.shard, r.t+1), r.addRecord)
+	}
+}
+
+func readLog[R any](ctx context.Context, r *reader, log iter.Seq2[R, error], add func(*R) error) {
+	for record, err := range log {
 		if err == nil {
-			err = r.add(&record)
+			err = add(&record)
 		}
 		if err != nil {
 			r.part.err = err
@@ -63,19 +75,41 @@ func (r *reader) read(ctx context.Context, s store.Store) {
 	r.handOver(ctx)
 }
 
-func (r *reader) add(record *store.Record) error {
-	if record.T != r.t+1 {
-		return fmt.Errorf("the store gave commit t %d behind t %d", record.T, r.t)
+func (r *reader) addRaw(raw *store.Raw) error {
+	c := r.room()
+	c.Shard, c.T = r.shard, raw.T
+	if err := r.decoder.Decode(raw.Data, &c.Record); err != nil {
+		return fmt.Errorf("commit t %d: %w", raw.T, err)
 	}
+	return r.added(c, raw.Data)
+}
+
+func (r *reader) addRecord(record *store.Record) error {
+	c := r.room()
+	c.Record = *record
+	r.bytes = record.Append(r.bytes[:0])
+	return r.added(c, r.bytes)
+}
+
+// room is for the next commit.
+func (r *reader) room() *Commit {
 	p := &r.part
 	if p.commits == nil {
 		p.commits, p.digests = make([]Commit, 0, partCommits), make([]Digest, 0, partCommits)
+		r.values = make([]Event, partCommits)
 	}
-	p.commits = append(p.commits, Commit{Record: *record})
-	r.types.decodeStored(&p.commits[len(p.commits)-1])
-	r.bytes = record.Append(r.bytes[:0])
-	r.t, r.digest = record.T, r.digest.next(r.bytes)
-	p.digests, p.size = append(p.digests, r.digest), p.size+len(r.bytes)
+	return &p.commits[:len(p.commits)+1][len(p.commits)]
+}
+
+// added counts the commit that was put into the room.
+func (r *reader) added(c *Commit, data []byte) error {
+	if c.T != r.t+1 {
+		return fmt.Errorf("the store gave commit t %d behind t %d", c.T, r.t)
+	}
+	r.values = r.types.decodeInto(c, r.values)
+	r.t, r.digest = c.T, r.digest.next(data)
+	p := &r.part
+	p.commits, p.digests, p.size = p.commits[:len(p.commits)+1], append(p.digests, r.digest), p.size+len(data)
 	return nil
 }
 
