@@ -17,16 +17,16 @@ type square struct{ N, Value int }
 
 var squares = cqrs.NewTable("squares", func(s square) int { return s.N })
 
-// told is a list of steps, such as "put 1 10", "delete 1", "all", "fail".
-type told struct{ Steps []string }
+// scenario is a list of steps, such as "put 1 10", "delete 1", "all", "fail".
+type scenario struct{ Steps []string }
 
-func (told) CommandType() string { return "script" }
+func (scenario) CommandType() string { return "script" }
 
-func (c told) ProcessCommand(context.Context, *cqrs.Decision) ([]cqrs.Event, error) {
+func (c scenario) ProcessCommand(context.Context, *cqrs.Decision) ([]cqrs.Event, error) {
 	return []cqrs.Event{scripted(c)}, nil
 }
 
-type scripted told
+type scripted scenario
 
 func (scripted) EventType() string { return "scripted" }
 
@@ -89,15 +89,15 @@ func runScripts(t *testing.T, scripts ...[]string) (*cqrs.Runtime, []string) {
 	t.Helper()
 	var saw []string
 	rt, _, _ := start(t, t.TempDir(), cqrs.Config{
-		Commands: []cqrs.Command{told{}}, Events: []cqrs.Event{scripted{}}, Aggregator: scriptFold{&saw}, Tables: []cqrs.AnyTable{squares},
+		Commands: []cqrs.Command{scenario{}}, Events: []cqrs.Event{scripted{}}, Aggregator: scriptFold{&saw}, Tables: []cqrs.AnyTable{squares},
 	})
 	envelopes := make([]cqrs.Envelope, len(scripts))
 	for i, steps := range scripts {
-		data, err := json.Marshal(told{steps})
+		data, err := json.Marshal(scenario{steps})
 		if err != nil {
 			t.Fatal(err)
 		}
-		envelopes[i] = cqrs.Envelope{Type: told{}.CommandType(), Data: data}
+		envelopes[i] = cqrs.Envelope{Type: scenario{}.CommandType(), Data: data}
 	}
 	receipts, err := rt.Submit(patience(t), envelopes...)
 	if err != nil {

@@ -127,6 +127,9 @@ func (s *backScan) string() (string, bool) {
 			if escaped {
 				t = string(unescape(nil, []byte(t)))
 			}
+			if !escaped && len(s.text) > shareBelow {
+				t = strings.Clone(t)
+			}
 			return t, ascii || utf8.ValidString(t)
 		case c == '\\':
 			if escaped = true; !s.passEscape() {

@@ -2,9 +2,11 @@ package coerce
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
@@ -131,6 +133,46 @@ func TestReadBackCopies(t *testing.T) {
 	}
 	if next, _ := b.Read([]byte(`{}`)); next != (backAll{}) {
 		t.Errorf("something is left: %+v", next)
+	}
+}
+
+// A plan makes the same of data whether it is read back or walked through.
+func TestPlanReadsBackTheSame(t *testing.T) {
+	type checked struct {
+		Name string     `json:"name" validate:"required,min=2"`
+		N    int        `json:"n" validate:"min=0"`
+		B    bool       `json:"b"`
+		F    float32    `json:"f"`
+		ID   uuid.UUID  `json:"id"`
+		A    [2]backAll `json:"a"`
+	}
+	fast, slow := mustCompile[checked](t), mustCompile[checked](t)
+	if slow.back = nil; fast.back == nil {
+		t.Fatal("nothing is read back")
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		v := checked{Name: rapid.String().Draw(t, "name"), N: rapid.Int().Draw(t, "n"), B: true, A: [2]backAll{anyBack(t), anyBack(t)}}
+		data, _ := json.Marshal(v)
+		for range rapid.IntRange(0, 2).Draw(t, "changes") {
+			data = spoil(t, data)
+		}
+		got, err := fast.New(data)
+		want, wantErr := slow.New(data)
+		if got != want || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+			t.Fatalf("%s\ngot    %+v, %v\nwanted %+v, %v", data, got, err, want, wantErr)
+		}
+	})
+}
+
+// A short text does not keep a long one in memory.
+func TestReadBackOfLongData(t *testing.T) {
+	type two struct{ Short, Long string }
+	b := NewReadBack(reflect.TypeFor[two]())
+	data, _ := json.Marshal(two{"short", strings.Repeat("x", shareBelow)})
+	v, ok := b.Read(data)
+	short, long := v.(two).Short, v.(two).Long
+	if between := int(uintptr(unsafe.Pointer(unsafe.StringData(long))) - uintptr(unsafe.Pointer(unsafe.StringData(short)))); !ok || between == len(`short","Long":"`) {
+		t.Errorf("taken: %v; the long text stands %d bytes behind the short one", ok, between)
 	}
 }
 
