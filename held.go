@@ -3,6 +3,7 @@ package cqrs
 import (
 	"bytes"
 	"slices"
+	"unsafe"
 
 	"go.etcd.io/bbolt"
 )
@@ -74,8 +75,9 @@ func (t *tableTx) hold(key []byte, mem *arena) (int, error) {
 			return 0, err
 		}
 		i = len(t.held)
-		t.places[string(key)] = i
-		t.held = append(t.held, heldRow{key: append(mem.take(len(key)), key...), raw: t.seek(key)})
+		own := append(mem.take(len(key)), key...)
+		t.places[unsafe.String(unsafe.SliceData(own), len(own))] = i // nobody changes a key
+		t.held = append(t.held, heldRow{key: own, raw: t.seek(key)})
 	}
 	t.last = i
 	return i, nil

@@ -160,8 +160,8 @@ func (s *speculation) end(c *command, out Outcome) {
 // envelope does what Send does. own tells that the caller chose the id.
 func (s *speculation) envelope(what *Supposed) (c *command, own bool, err error) {
 	rt := s.batch.agg.rt
-	e, err := envelopeOf(what.command, what.options)
-	if err != nil {
+	var e Envelope
+	if err := e.fill(what.command, what.options); err != nil {
 		return nil, false, err
 	}
 	own = e.ID != uuid.UUID{}
@@ -180,20 +180,20 @@ func (s *speculation) envelope(what *Supposed) (c *command, own bool, err error)
 	return c, own, nil
 }
 
-// envelopeOf makes an envelope of a command, with nothing in it but what the caller said.
-func envelopeOf(c Command, options []SendOption) (e Envelope, err error) {
+// fill makes e the envelope of a command, with nothing in it but what the caller said.
+func (e *Envelope) fill(c Command, options []SendOption) error {
 	data, err := json.Marshal(c)
 	if err != nil {
-		return e, fmt.Errorf("cqrs: command %s can't be encoded: %w", c.CommandType(), err)
+		return fmt.Errorf("cqrs: command %s can't be encoded: %w", c.CommandType(), err)
 	}
 	e.Type, e.Data = c.CommandType(), data
 	if keyed, ok := c.(interface{ CommandKey() string }); ok {
 		e.Key = keyed.CommandKey()
 	}
 	for _, option := range options {
-		option(&e)
+		option(e)
 	}
-	return e, nil
+	return nil
 }
 
 // repeated finds how the command ended before. (One that was accepted after the view's t has not ended yet.)
