@@ -124,12 +124,25 @@ func readError(err error) error {
 
 // Tx is what AggregateEvent reads and writes the tables through. It is valid until AggregateEvent returns.
 type Tx struct {
-	reader   txReader
-	recorded Recorded
+	reader txReader
+	commit *Commit
+	index  int
+	again  *Recorded // the event is folded again: it is inside the commit's
 }
 
 // Recorded is the event with its envelope: its id, time, t and command.
-func (tx *Tx) Recorded() Recorded { return tx.recorded }
+func (tx *Tx) Recorded() Recorded {
+	if tx.again != nil {
+		return *tx.again
+	}
+	return tx.commit.recorded(tx.index)
+}
+
+// begins makes tx ready for the next event.
+func (tx *Tx) begins(rows *rowTx, c *Commit, index int) {
+	tx.reader.rowTx, tx.reader.t, tx.reader.err = rows, c.T, nil
+	tx.commit, tx.index, tx.again = c, index, nil
+}
 
 // T is the t of the commit that is being folded.
 func (tx *Tx) T() uint64 { return tx.reader.t }
@@ -315,7 +328,7 @@ func (a *aggregate) newTable(tx *bbolt.Tx, b *bbolt.Bucket, prefix string, t *ta
 	if t.fill != nil {
 		var r rowTx
 		r.reset(a, tx)
-		if err := t.fill(&r, p.t); err != nil {
+		if err := errors.Join(t.fill(&r, p.t), r.flushRows()); err != nil {
 			return err
 		}
 	}
@@ -351,12 +364,27 @@ func (a *aggregate) positionIn(tx *bbolt.Tx) (p position, err error) {
 	return p, err
 }
 
-// mark finds how a command ended.
-func (a *aggregate) mark(tx *bbolt.Tx, command []byte) (m mark, found bool, err error) {
-	defer a.file.Guard(&err, debug.SetPanicOnFault(true))
-	raw := tx.Bucket(a.marksName).Get(command)
-	if raw == nil {
-		return m, false, nil
+// Groups and marks are held like the rows of tables, under numbers behind those of the tables.
+
+func (a *aggregate) groupsTable() uint16 { return uint16(len(a.tables)) }
+func (a *aggregate) marksTable() uint16  { return uint16(len(a.tables)) + 1 }
+
+func (a *aggregate) bucketOf(table uint16) []byte {
+	switch table {
+	case a.groupsTable():
+		return a.groupsName
+	case a.marksTable():
+		return a.marksName
+	}
+	return a.tables[table].bucket
+}
+
+// ended finds how a command ended.
+func (r *rowTx) ended(command []byte) (m mark, found bool, err error) {
+	defer r.agg.file.Guard(&err, debug.SetPanicOnFault(true))
+	raw, err := r.newest(r.agg.marksTable(), command)
+	if raw == nil || err != nil {
+		return m, false, err
 	}
 	return m, true, m.decode(raw)
 }
@@ -364,7 +392,8 @@ func (a *aggregate) mark(tx *bbolt.Tx, command []byte) (m mark, found bool, err 
 // ended finds how a command ended, in a read transaction of its own.
 func (a *aggregate) ended(id [16]byte) (m mark, found bool, err error) {
 	err = a.file.View(func(tx *bbolt.Tx) error {
-		m, found, err = a.mark(tx, id[:])
+		r := rowTx{agg: a, tx: tx, tables: make([]tableTx, a.marksTable()+1)}
+		m, found, err = r.ended(id[:])
 		m.refusal = bytes.Clone(m.refusal)
 		return err
 	})

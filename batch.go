@@ -57,6 +57,7 @@ func (b *batch) begin(context.Context) error {
 }
 
 func (b *batch) mark() {
+	b.rows.settle() // there is no way back behind the segment that begins
 	b.savedPos, b.savedRows, b.savedDone, b.savedLog = b.pos, b.rows.mark(), len(b.done), len(b.log)
 }
 
@@ -137,10 +138,10 @@ func (b *batch) payloadDigest(e *Envelope) (sum [16]byte) {
 
 func (b *batch) setMark(command []byte, m *mark) (err error) {
 	defer b.agg.file.Guard(&err, debug.SetPanicOnFault(true))
-	bucket := b.tx.Bucket(b.shard.agg.marksName)
+	marks := b.shard.agg.marksTable()
 	if command[6]>>4 == 7 {
-		bucket.FillPercent = 0.95 // ids that grow with time are added at the end
+		b.rows.table(marks).bucket.FillPercent = 0.95 // ids that grow with time are added at the end
 	}
 	b.used = true
-	return b.rows.set(bucket, command, nil, m.append(b.rows.arena.take(markSize+len(m.refusal))))
+	return b.rows.setRow(marks, command, m.append(b.rows.arena.take(markSize+len(m.refusal))))
 }

@@ -46,8 +46,9 @@ func (c *Commit) recorded(index int) Recorded {
 // eventType is what the program registered for an event's name.
 type eventType struct {
 	name  string
-	typ   reflect.Type // as registered: a struct, or a pointer to one
-	plain bool         // a value equals what its bytes decode to
+	typ   reflect.Type     // as registered: a struct, or a pointer to one
+	plain bool             // a value equals what its bytes decode to
+	back  *coerce.ReadBack // reads what encode wrote; nil: json.Unmarshal must
 }
 
 func newEventType(e Event) (*eventType, error) {
@@ -63,7 +64,11 @@ func newEventType(e Event) (*eventType, error) {
 	if err := checkTypeName(name); err != nil {
 		return nil, fmt.Errorf("event type %s: %w", typ, err)
 	}
-	return &eventType{name: name, typ: typ, plain: typ.Kind() == reflect.Struct && coerce.RoundTrips(typ)}, nil
+	t := &eventType{name: name, typ: typ}
+	if typ.Kind() == reflect.Struct {
+		t.plain, t.back = coerce.RoundTrips(typ), coerce.NewReadBack(typ)
+	}
+	return t, nil
 }
 
 // encode gives the payload. exact tells that decoding it is certain to give the same value.
@@ -78,6 +83,11 @@ func (t *eventType) encode(e Event) (data []byte, exact bool, err error) {
 
 // decode reads a payload. Fields that the type does not have are passed over, so that events outlive them.
 func (t *eventType) decode(data []byte) (Event, error) {
+	if t.back != nil {
+		if value, ok := t.back.Read(data); ok {
+			return value.(Event), nil
+		}
+	}
 	v := reflect.New(t.typ)
 	if err := json.Unmarshal(data, v.Interface()); err != nil {
 		return nil, fmt.Errorf("event %s can't be decoded: %w", t.name, err)

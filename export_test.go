@@ -7,6 +7,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
+// MaxHeld is how many rows of a table a transaction holds.
+const MaxHeld = maxHeld
+
 // AppendRaw puts a message into the command queue as another program might.
 func AppendRaw(t *testing.T, rt *Runtime, value []byte) {
 	t.Helper()

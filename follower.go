@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/fail"
-	"github.com/cqrs-server/cqrs/store"
 	"go.etcd.io/bbolt"
 )
 
@@ -58,9 +56,6 @@ func checkAggregates(list []Aggregate) (err error) {
 	return err
 }
 
-// buildStep is how many commits are folded in one transaction.
-const buildStep = 2000
-
 // follower folds a shard's stored commits into an aggregate that no command reads.
 type follower struct {
 	ReadSide
@@ -91,17 +86,15 @@ func (f *follower) run(ctx context.Context) {
 	retry, meter := newBackoff(), newMeter(f.shard.rt.cfg.Progress, f.name, f.agg)
 	for ctx.Err() == nil {
 		moved, _ := f.shard.watch()
-		n, err := f.step(ctx)
+		folded, err := f.step(ctx, meter)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
 			f.shard.rt.cfg.Log.Warn("cqrs: an aggregate can't follow", "aggregate", f.name, "version", f.agg.version, "error", err)
 			sleep(ctx, retry.NextBackOff())
-		case n == 0:
+		case !folded:
 			retry.Reset()
 			f.wait(ctx, moved)
-		default:
-			meter.show(f.agg.position().t, f.shard.agg.position().t)
 		}
 	}
 }
@@ -121,69 +114,18 @@ func (f *follower) wait(ctx context.Context, moved <-chan struct{}) {
 	}
 }
 
-// step folds the next commits, and tells how many.
-func (f *follower) step(ctx context.Context) (int, error) {
+// step folds the commits that are there, and tells whether there were any.
+func (f *follower) step(ctx context.Context, meter *meter) (moved bool, err error) {
 	limit := f.shard.agg.position()
-	records, err := readRecords(ctx, f.shard.rt.store, f.shard.n, f.agg.position().t+1, limit.t)
-	if err != nil || len(records) == 0 {
-		return 0, err
+	err = f.work.build(ctx, building{store: f.shard.rt.store, to: limit.t, saved: func(p position) {
+		moved = true
+		f.publish(p)
+		meter.show(p.t, f.shard.agg.position().t)
+	}})
+	if p := f.agg.position(); err == nil && p.t == limit.t && p.digest != limit.digest {
+		err = fmt.Errorf("aggregate %s: at t %d its digest differs from that of the log: the store and the log disagree", f.name, p.t)
 	}
-	p, err := f.work.foldRecords(ctx, records, nil)
-	if err != nil {
-		return 0, err
-	}
-	f.publish(p)
-	if p.t == limit.t && p.digest != limit.digest {
-		return 0, fmt.Errorf("aggregate %s: at t %d its digest differs from that of the log: the store and the log disagree", f.name, p.t)
-	}
-	return len(records), nil
-}
-
-func readRecords(ctx context.Context, s store.Store, shard int, from, to uint64) (records []store.Record, err error) {
-	if from > to {
-		return nil, nil
-	}
-	for r, err := range s.Log(ctx, shard, from) {
-		if err != nil {
-			return nil, err
-		}
-		if records = append(records, r); r.T >= to || len(records) == buildStep {
-			break
-		}
-	}
-	return records, nil
-}
-
-// foldRecords folds accepted commits in one transaction, in which also (if it is not nil) writes what belongs to them.
-func (w *work) foldRecords(ctx context.Context, records []store.Record, also func() error) (p position, err error) {
-	defer w.rollback()
-	defer w.agg.file.Guard(&err, debug.SetPanicOnFault(true))
-	if err := w.begin(); err != nil {
-		return position{}, err
-	}
-	for _, r := range records {
-		c := &Commit{Record: r}
-		if r.T != w.pos.t+1 {
-			return position{}, fmt.Errorf("the store gave commit t %d behind t %d", r.T, w.pos.t)
-		}
-		w.types.decodeStored(c)
-		c.bytes = r.Append(nil)
-		w.advance(c)
-		w.foldCommit(ctx, c)
-	}
-	w.pos.delivered = w.pos.t
-	if also != nil {
-		if err := also(); err != nil {
-			return position{}, err
-		}
-	}
-	fail.Here("rebuild: folded")
-	if err := w.save(); err != nil {
-		return position{}, err
-	}
-	tx := w.tx
-	w.tx = nil
-	return w.pos, tx.Commit()
+	return moved, err
 }
 
 // meter reports progress, about once a second.
@@ -235,23 +177,19 @@ func (f *follower) caughtUp() bool { return f.agg.position().t >= f.shard.opened
 func rebuild(ctx context.Context, rt *Runtime, old, next *aggregate) error {
 	w := newWork(rt, next)
 	limit, meter := old.position(), newMeter(rt.cfg.Progress, "main", next)
-	for next.position().t < limit.t {
-		records, err := readRecords(ctx, rt.store, next.shard, next.position().t+1, limit.t)
-		if err == nil && len(records) == 0 && rt.embedded == nil {
-			return nil // the shard's owner has not stored the rest yet: it comes from the log
-		}
-		if err == nil && len(records) == 0 {
-			err = fmt.Errorf("the store ends at t %d, and the aggregate is at t %d", next.position().t, limit.t)
-		}
-		if err != nil {
-			return err
-		}
-		p, err := w.foldRecords(ctx, records, nil)
-		if err != nil {
-			return err
-		}
+	err := w.build(ctx, building{store: rt.store, to: limit.t, saved: func(p position) {
 		next.at.Store(&p)
 		meter.show(p.t, limit.t)
+	}})
+	t := next.position().t
+	if err == nil && t < limit.t && rt.embedded == nil {
+		return nil // the shard's owner has not stored the rest yet: it comes from the log
+	}
+	if err == nil && t < limit.t {
+		err = fmt.Errorf("the store ends at t %d, and the log went to t %d", t, limit.t)
+	}
+	if err != nil {
+		return err
 	}
 	if got := next.position().digest; got != limit.digest {
 		return fmt.Errorf("built to t %d from the store, the digest differs from that of the log", limit.t)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sort"
 
 	"go.etcd.io/bbolt"
 )
@@ -33,54 +34,89 @@ func historyKey(dst []byte, replaced uint64, table uint16, key []byte) []byte {
 	return append(dst, key...)
 }
 
+// pendingRows are versions that were replaced and are not written yet, in the order of t. They hold no pointers, of which a large
+// transaction would have many.
+type pendingRows struct {
+	rows  []pendingRow
+	bytes []byte
+}
+
+// pendingRow is where a row's key and value are, one behind the other.
+type pendingRow struct{ at, key, value int }
+
+func (p *pendingRows) row(i int) oldRow {
+	r := &p.rows[i]
+	value := r.at + r.key
+	return oldRow{p.bytes[r.at:value:value], p.bytes[value : value+r.value : value+r.value]}
+}
+
+func (p *pendingRows) t(i int) uint64 { return binary.BigEndian.Uint64(p.bytes[p.rows[i].at:]) }
+
+// cut takes back the rows behind the first n. Their bytes stay: somebody may have been given them.
+func (p *pendingRows) cut(n int) { p.rows = p.rows[:n] }
+
+// maxPending is how many bytes are kept for the next transaction.
+const maxPending = 8 << 20
+
+func (p *pendingRows) release() {
+	if cap(p.bytes) > maxPending {
+		*p = pendingRows{}
+	}
+	p.rows, p.bytes = p.rows[:0], p.bytes[:0]
+}
+
 // keepOld notes the version that is replaced at t. It is written by flushHistory.
 func (r *rowTx) keepOld(table uint16, key, row []byte, there bool, t uint64) {
-	value := append(r.arena.take(1+len(row)), 0)
+	p := &r.pending
+	at, flag := len(p.bytes), byte(0)
 	if there {
-		value[0] = wasThere
+		flag = wasThere
 	}
-	k := historyKey(r.arena.take(historyFixed+len(key)), t, table, key)
-	r.pending = append(r.pending, oldRow{k, append(value, row...)})
+	p.bytes = append(append(historyKey(p.bytes, t, table, key), flag), row...)
+	p.rows = append(p.rows, pendingRow{at, historyFixed + len(key), 1 + len(row)})
 }
 
 // flushHistory writes what is pending. It is called once, before the transaction is committed.
 func (r *rowTx) flushHistory() error {
-	if len(r.pending) == 0 {
+	p := &r.pending
+	if len(p.rows) == 0 {
 		return nil
 	}
-	slices.SortFunc(r.pending, func(a, b oldRow) int { return bytes.Compare(a.key, b.key) })
+	p.sort()
 	b := r.tx.Bucket(r.agg.historyName)
 	b.FillPercent = 0.95
-	for rest := r.pending; len(rest) > 0; {
-		n := chunkOf(rest)
-		if err := b.Put(rest[0].key, encodeChunk(rest[:n])); err != nil {
+	for from := 0; from < len(p.rows); {
+		to, size := p.chunkFrom(from)
+		if err := b.Put(p.row(from).key, p.appendChunk(r.arena.take(size), from, to)); err != nil {
 			return err
 		}
-		rest = rest[n:]
+		from = to
 	}
-	clear(r.pending)
-	r.pending = r.pending[:0]
+	p.cut(0)
 	return nil
 }
 
-// chunkOf tells how many rows go into the next chunk.
-func chunkOf(rows []oldRow) (n int) {
-	for size := 0; n < len(rows); n++ {
-		size += len(rows[n].key) + len(rows[n].value) + 4
-		if n > 0 && size > historyChunk {
-			break
-		}
-	}
-	return n
+func (p *pendingRows) sort() {
+	slices.SortFunc(p.rows, func(a, b pendingRow) int {
+		return bytes.Compare(p.bytes[a.at:a.at+a.key], p.bytes[b.at:b.at+b.key])
+	})
 }
 
-func encodeChunk(rows []oldRow) []byte {
-	size := 0
-	for _, o := range rows {
-		size += len(o.key) + len(o.value) + 2*binary.MaxVarintLen32
+// chunkFrom tells where the chunk ends that begins with a row, and how many bytes are enough for it.
+func (p *pendingRows) chunkFrom(from int) (to, size int) {
+	for to = from; to < len(p.rows); to++ {
+		n := p.rows[to].key + p.rows[to].value + 2*binary.MaxVarintLen32
+		if to > from && size+n > historyChunk {
+			break
+		}
+		size += n
 	}
-	b := make([]byte, 0, size)
-	for _, o := range rows {
+	return to, size
+}
+
+func (p *pendingRows) appendChunk(b []byte, from, to int) []byte {
+	for i := from; i < to; i++ {
+		o := p.row(i)
 		b = append(binary.AppendUvarint(b, uint64(len(o.key))), o.key...)
 		b = append(binary.AppendUvarint(b, uint64(len(o.value))), o.value...)
 	}
@@ -112,8 +148,8 @@ func (r *rowTx) old(table uint16, key []byte, replaced uint64) (row []byte, ok b
 }
 
 func (r *rowTx) findOld(wanted []byte, replaced uint64) ([]byte, error) {
-	if len(r.pending) > 0 && replaced >= r.pending[0].t() {
-		return r.findPending(wanted, replaced), nil
+	if len(r.pending.rows) > 0 && replaced >= r.pending.t(0) {
+		return r.pending.find(wanted, replaced), nil
 	}
 	chunk := r.chunkWith(wanted)
 	for len(chunk) > 0 {
@@ -129,13 +165,10 @@ func (r *rowTx) findOld(wanted []byte, replaced uint64) ([]byte, error) {
 	return nil, nil
 }
 
-func (r *rowTx) findPending(wanted []byte, replaced uint64) []byte {
-	i, _ := slices.BinarySearchFunc(r.pending, replaced, func(o oldRow, t uint64) int {
-		return bytes.Compare(o.key[:8], binary.BigEndian.AppendUint64(nil, t))
-	})
-	for ; i < len(r.pending) && r.pending[i].t() == replaced; i++ {
-		if bytes.Equal(r.pending[i].key, wanted) {
-			return r.pending[i].value
+func (p *pendingRows) find(wanted []byte, replaced uint64) []byte {
+	for i := sort.Search(len(p.rows), func(i int) bool { return p.t(i) >= replaced }); i < len(p.rows) && p.t(i) == replaced; i++ {
+		if o := p.row(i); bytes.Equal(o.key, wanted) {
+			return o.value
 		}
 	}
 	return nil

@@ -107,7 +107,7 @@ func anchorOf(value []byte) anchor {
 // admit applies the rule of acceptance to a commit that was read from the log. It tells whether the commit takes effect now, or (again)
 // took effect before; otherwise it is void.
 func (b *batch) admit(c *Commit, offset int64) (now, again bool, err error) {
-	m, found, err := b.agg.mark(b.tx.Tx, c.Command[:])
+	m, found, err := b.rows.ended(c.Command[:])
 	if err != nil {
 		return false, false, err
 	}
@@ -143,7 +143,7 @@ func (m *mark) at() int64 {
 // admitRefusal notes a command as refused, by the same rule. Until the log has come to where a rebuild from the store ended, any
 // refusal counts: those that were void are not told apart there, and their commands have ended all the same.
 func (b *batch) admitRefusal(r *refusal, rebuilt bool) (now bool, err error) {
-	_, found, err := b.agg.mark(b.tx.Tx, r.command[:])
+	_, found, err := b.rows.ended(r.command[:])
 	if err != nil || found || r.prev != b.pos.digest && !rebuilt {
 		return false, err
 	}

@@ -121,9 +121,9 @@ func (r *rowTx) getOver(table uint16, key []byte, t uint64) (row []byte, ok bool
 		return nil, false, err
 	}
 	defer r.leave(opened)
-	raw := r.table(table).get(key)
-	if raw == nil {
-		return nil, false, nil
+	raw, err := r.newest(table, key)
+	if raw == nil || err != nil {
+		return nil, false, err
 	}
 	row, ok, err = r.asOf(table, key, raw, min(t, r.over.base))
 	return bytes.Clone(row), ok, err

@@ -73,9 +73,9 @@ func (r *rowTx) versionAt(table uint16, key []byte, t uint64) (written uint64, r
 }
 
 func (r *rowTx) storedVersionAt(table uint16, key []byte, t uint64) (written uint64, row []byte, there, found bool, err error) {
-	raw := r.table(table).get(key)
-	if raw == nil {
-		return 0, nil, false, false, nil
+	raw, err := r.newest(table, key)
+	if raw == nil || err != nil {
+		return 0, nil, false, false, err
 	}
 	var v version
 	if err := v.decode(raw); err != nil {

@@ -86,22 +86,25 @@ func (r *rowTx) forget(o oldRow, horizon uint64) error {
 	if err := r.dropGroups(table, key, horizon); err != nil {
 		return err
 	}
-	raw := r.table(table).get(key)
-	if raw == nil {
-		return nil
+	raw, err := r.newest(table, key)
+	if raw == nil || err != nil {
+		return err
 	}
 	var v version
 	if err := v.decode(raw); err != nil || !v.deleted || v.ts[0] > horizon {
 		return err
 	}
-	r.table(table).note(key, nil)
-	return r.table(table).bucket.Delete(bytes.Clone(key))
+	return r.setRow(table, key, nil)
 }
 
 func (r *rowTx) dropGroups(table uint16, key []byte, horizon uint64) error {
 	prefix := groupPrefix(nil, table, key)
+	groups, err := r.walked(r.agg.groupsTable())
+	if err != nil {
+		return err
+	}
 	for {
-		k, v := r.groupsBucket().Cursor().Seek(prefix)
+		k, v := groups.Cursor().Seek(prefix)
 		if len(k) != len(prefix)+8 || !bytes.HasPrefix(k, prefix) {
 			return nil
 		}
@@ -112,7 +115,7 @@ func (r *rowTx) dropGroups(table uint16, key []byte, horizon uint64) error {
 		if ended > horizon {
 			return nil
 		}
-		if err := r.groupsBucket().Delete(bytes.Clone(k)); err != nil {
+		if err := groups.Delete(bytes.Clone(k)); err != nil {
 			return err
 		}
 	}

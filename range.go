@@ -229,7 +229,11 @@ func (w *walk) each(fn func(key, row []byte) error) error {
 
 // eachRaw calls fn for all keys of the file, with the newest version's bytes.
 func (w *walk) eachRaw(fn func(key, raw []byte) error) error {
-	c := w.rowTx.table(w.table).bucket.Cursor()
+	bucket, err := w.rowTx.walked(w.table)
+	if err != nil {
+		return err
+	}
+	c := bucket.Cursor()
 	next := c.Next
 	k, raw := c.Seek(w.from)
 	if w.backward {

@@ -50,7 +50,10 @@ func (s *reads) changed(r *rowTx, basis uint64) (list []Change, err error) {
 		return s.changedOver(r, basis)
 	}
 	for _, k := range s.keys {
-		raw := r.table(k.table).get(k.key)
+		raw, err := r.newest(k.table, k.key)
+		if err != nil {
+			return list, err
+		}
 		if raw == nil {
 			continue
 		}
@@ -68,9 +71,12 @@ func (s *reads) changed(r *rowTx, basis uint64) (list []Change, err error) {
 
 // changed looks at all rows of the range, also at those that were taken away.
 func (s *readSpan) changed(r *rowTx, basis uint64, list []Change) ([]Change, error) {
-	c := r.table(s.table).bucket.Cursor()
+	bucket, err := r.walked(s.table)
+	if err != nil {
+		return list, err
+	}
+	c := bucket.Cursor()
 	for k, raw := c.Seek(s.from); k != nil && (s.to == nil || bytes.Compare(k, s.to) < 0); k, raw = c.Next() {
-		var err error
 		if list, err = r.ifNewer(list, s.table, k, raw, basis); err != nil || len(list) >= maxChanges {
 			return list, err
 		}

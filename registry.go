@@ -141,8 +141,15 @@ type unreadable struct {
 func (u unreadable) EventType() string { return u.name }
 
 // decodeStored is decodeEvents for what was accepted: what can't be decoded holds up nothing.
-func (r *registry) decodeStored(c *Commit) {
-	c.Values = make([]Event, len(c.Events))
+func (r *registry) decodeStored(c *Commit) { r.decodeInto(c, nil) }
+
+// decodeInto is decodeStored with room for the values. It gives the room that is left.
+func (r *registry) decodeInto(c *Commit, room []Event) (left []Event) {
+	n := len(c.Events)
+	if len(room) < n {
+		room = make([]Event, max(n, cap(room)))
+	}
+	c.Values, left = room[:n:n], room[n:]
 	for i := range c.Events {
 		t := r.events[c.Events[i].Type]
 		if t == nil {
@@ -154,6 +161,7 @@ func (r *registry) decodeStored(c *Commit) {
 		}
 		c.Values[i] = value
 	}
+	return left
 }
 
 // buildRevision is the revision of the program's source, if the Go tool recorded it.

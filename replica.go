@@ -232,44 +232,33 @@ func (s *Shard) fromStore(ctx context.Context, start int64) error {
 		return err
 	}
 	meter := newMeter(s.rt.cfg.Progress, "main", s.agg)
-	for s.agg.position().t < last {
-		if err := s.fromStoreStep(ctx, start, last); err != nil {
-			return fmt.Errorf("build shard %d from the store: %w", s.n, err)
-		}
-		meter.show(s.agg.position().t, last)
+	err = s.batch.work.build(ctx, building{
+		store: s.rt.store, to: last, alone: s.rt.stepped,
+		also: func(commits []Commit) error { return s.fromStorePart(start, commits) },
+		saved: func(p position) {
+			s.publish(p)
+			meter.show(p.t, last)
+		},
+	})
+	if t := s.agg.position().t; err == nil && t < last {
+		err = fmt.Errorf("it ends at t %d, and said that it went to %d", t, last)
+	}
+	if err != nil {
+		return fmt.Errorf("build shard %d from the store: %w", s.n, err)
 	}
 	return s.skipTo(ctx, start)
 }
 
-func (s *Shard) fromStoreStep(ctx context.Context, start int64, last uint64) error {
-	records, err := readRecords(ctx, s.rt.store, s.n, s.agg.position().t+1, last)
-	if err != nil {
-		return err
+// fromStorePart writes, into their transaction, what commits from the store bring along.
+func (s *Shard) fromStorePart(start int64, commits []Commit) (err error) {
+	w := &s.batch.work
+	w.pos.offset, w.pos.anchor = start, anchor{}
+	for i := range commits {
+		m := mark{t: commits[i].T, payload: commits[i].Payload}
+		err = errors.Join(err, s.batch.setMark(commits[i].Command[:], &m))
 	}
-	if len(records) == 0 {
-		return fmt.Errorf("it ends at t %d, and said that it went to %d", s.agg.position().t, last)
-	}
-	id := records[len(records)-1].Command
-	p, err := s.batch.work.foldRecords(ctx, records, func() error {
-		w := &s.batch.work
-		w.pos.offset, w.pos.anchor = start, anchor{}
-		return errors.Join(s.markAll(records), w.tx.Bucket(w.agg.stateName).Put(rebuiltName, id[:]))
-	})
-	if err != nil {
-		return err
-	}
-	s.rebuilt = id
-	s.publish(p)
-	return nil
-}
-
-// markAll notes commits from the store as accepted.
-func (s *Shard) markAll(records []store.Record) (err error) {
-	for i := range records {
-		m := mark{t: records[i].T, payload: records[i].Payload}
-		err = errors.Join(err, s.batch.setMark(records[i].Command[:], &m))
-	}
-	return err
+	s.rebuilt = commits[len(commits)-1].Command
+	return errors.Join(err, w.tx.Bucket(w.agg.stateName).Put(rebuiltName, s.rebuilt[:]))
 }
 
 // skipTo makes the log's start the position, where everything before it came from the store.

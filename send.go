@@ -35,43 +35,60 @@ func WithBasis(t uint64) SendOption { return func(e *Envelope) { e.Basis = &t } 
 // After an error that wraps ErrUnknown the command may have been kept; after any other it was not. In both cases sending it
 // again with the same id (WithID) is safe.
 func (rt *Runtime) Send(ctx context.Context, c Command, options ...SendOption) (*Receipt, error) {
-	e, err := envelopeOf(c, options)
-	if err != nil {
+	s := sendings.Get().(*sending)
+	if err := s.envelope[0].fill(c, options); err != nil {
 		return nil, err
 	}
-	receipts, err := rt.submit(ctx, []Envelope{e})
+	s.receipt[0] = new(Receipt)
+	receipt, err := s.receipt[0], rt.submit(ctx, s.envelope[:], s.receipt[:], s.message[:])
 	if err != nil {
-		return nil, err
+		return nil, err // the queue may still hold the message
 	}
-	return receipts[0], nil
+	*s = sending{}
+	sendings.Put(s)
+	return receipt, nil
 }
+
+// sending is what a Send needs until it returns.
+type sending struct {
+	envelope [1]Envelope
+	receipt  [1]*Receipt
+	message  [1]queue.Message
+}
+
+var sendings = sync.Pool{New: func() any { return new(sending) }}
 
 // Submit sends commands that are envelopes already, such as those that another program wrote. What is empty is filled in: ID, Time,
 // Basis and Code. Commands of one shard keep their order, and arrive all or none. When it fails, sending all of them again
 // is safe if they had their ids.
 func (rt *Runtime) Submit(ctx context.Context, envelopes ...Envelope) ([]*Receipt, error) {
-	return rt.submit(ctx, slices.Clone(envelopes))
+	own, receipts := make([]Receipt, len(envelopes)), make([]*Receipt, len(envelopes))
+	for i := range own {
+		receipts[i] = &own[i]
+	}
+	err := rt.submit(ctx, slices.Clone(envelopes), receipts, make([]queue.Message, len(envelopes)))
+	if err != nil {
+		return nil, err
+	}
+	return receipts, nil
 }
 
-// submit is Submit with envelopes that it may change.
-func (rt *Runtime) submit(ctx context.Context, envelopes []Envelope) ([]*Receipt, error) {
-	own, receipts := make([]Receipt, len(envelopes)), make([]*Receipt, len(envelopes))
-	msgs := make([]queue.Message, len(envelopes))
+// submit sends envelopes, which it completes. It fills in their receipts and messages.
+func (rt *Runtime) submit(ctx context.Context, envelopes []Envelope, receipts []*Receipt, msgs []queue.Message) error {
 	scratch := make([]byte, 0, 512)
 	for i := range envelopes {
 		e := &envelopes[i]
 		if err := rt.complete(e); err != nil {
-			return nil, err
+			return err
 		}
 		if err := e.check(rt.cfg.MaxCommand); err != nil {
-			return nil, fmt.Errorf("cqrs: %w", err)
+			return fmt.Errorf("cqrs: %w", err)
 		}
 		msgs[i] = e.encode()
-		receipts[i] = &own[i]
-		own[i] = Receipt{rt: rt, ID: e.ID, Shard: rt.shardFor(e)}
-		own[i].payload, scratch = payloadDigest(e, scratch)
+		*receipts[i] = Receipt{rt: rt, ID: e.ID, Shard: rt.shardFor(e)}
+		receipts[i].payload, scratch = payloadDigest(e, scratch)
 	}
-	return receipts, rt.append(ctx, receipts, msgs)
+	return rt.append(ctx, receipts, msgs)
 }
 
 // complete fills in what the caller left open.

@@ -45,7 +45,7 @@ func (k *tasks) take(_ context.Context, _ workflow.Params, s workflow.Segment) (
 		return nil, devError(tagEnvelope, err)
 	}
 	c.payload = k.batch.payloadDigest(&c.Envelope)
-	m, found, err := k.batch.shard.agg.mark(k.batch.tx.Tx, c.ID[:])
+	m, found, err := k.batch.rows.ended(c.ID[:])
 	if err != nil {
 		return nil, Retry(err)
 	}
@@ -184,7 +184,9 @@ func (k *tasks) refuse(ctx context.Context, c *command, err error) ([]workflow.S
 
 // commit makes one record of all events.
 func (k *tasks) commit(c *command, d *Decision, events []Event) (*Commit, error) {
-	commit := &Commit{Values: events, command: c, remarks: d.remarks}
+	room := &commitRoom{digest: k.batch.pos.digest}
+	commit := &room.commit
+	commit.Values, commit.command, commit.remarks = events, c, d.remarks
 	basis := d.reader.t
 	if c.Basis != nil {
 		basis = *c.Basis
@@ -194,16 +196,29 @@ func (k *tasks) commit(c *command, d *Decision, events []Event) (*Commit, error)
 			Shard: k.shard.n, Command: c.ID, CommandType: c.Type, Key: c.Key,
 			Time: c.Time.UnixMilli(), Basis: basis, Code: k.shard.rt.cfg.Code,
 		},
-		Payload: c.payload, Trace: c.Trace, Events: make([]store.Event, len(events)),
+		Payload: c.payload, Trace: c.Trace, Events: room.eventsFor(len(events)),
 	}
 	if c.typ.consistency != AsOfBasis || c.Basis == nil {
-		digest := k.batch.pos.digest
-		commit.Prev = digest[:]
+		commit.Prev = room.digest[:]
 	}
 	if len(d.remarks) > 0 {
 		commit.Remarks = encodeRemarks(d.remarks)
 	}
 	return commit, k.encodeEvents(commit, d)
+}
+
+// commitRoom is a commit together with what it mostly needs, so that it takes one piece of memory.
+type commitRoom struct {
+	commit Commit
+	digest Digest
+	event  [1]store.Event
+}
+
+func (r *commitRoom) eventsFor(n int) []store.Event {
+	if n <= len(r.event) {
+		return r.event[:n]
+	}
+	return make([]store.Event, n)
 }
 
 func (k *tasks) encodeEvents(c *Commit, d *Decision) error {

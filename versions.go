@@ -100,7 +100,6 @@ type rowTx struct {
 	tx      *bbolt.Tx
 	tables  []tableTx // by table id; filled as they are needed
 	history *bbolt.Cursor
-	groups  *bbolt.Bucket
 	over    *overlay        // what is supposed over the rows of the file; mostly nil
 	own     boltfile.ReadTx // see enter
 
@@ -108,61 +107,26 @@ type rowTx struct {
 	buffer  bytes.Buffer
 	key     []byte     // scratch
 	undo    []undoStep // what to put back, newest last
-	pending []oldRow   // history that is not written yet, in the order of t
-}
-
-// tableTx is a table's bucket, and the row that was looked up last: a fold mostly writes what it has just read.
-type tableTx struct {
-	bucket *bbolt.Bucket
-	cursor *bbolt.Cursor
-	key    []byte
-	raw    []byte
-	known  bool
+	pending pendingRows
 }
 
 func (r *rowTx) reset(agg *aggregate, tx *bbolt.Tx) {
 	r.release()
 	r.agg, r.tx = agg, tx
-	if len(r.tables) < len(agg.tables) {
-		r.tables = make([]tableTx, len(agg.tables))
+	if n := int(agg.marksTable()) + 1; len(r.tables) < n {
+		r.tables = make([]tableTx, n)
 	}
 }
 
 // release lets go of the transaction.
 func (r *rowTx) release() {
 	clear(r.undo)
-	clear(r.pending)
 	for i := range r.tables {
-		r.tables[i] = tableTx{key: r.tables[i].key[:0]}
+		r.tables[i].release()
 	}
-	r.tx, r.history, r.groups, r.undo, r.pending = nil, nil, nil, r.undo[:0], r.pending[:0]
+	r.tx, r.history, r.undo = nil, nil, r.undo[:0]
+	r.pending.release()
 	r.arena.reset()
-}
-
-func (r *rowTx) table(id uint16) *tableTx {
-	t := &r.tables[id]
-	if t.bucket == nil {
-		t.bucket = r.tx.Bucket(r.agg.tables[id].bucket)
-		t.cursor = t.bucket.Cursor()
-	}
-	return t
-}
-
-// get gives the newest version's bytes, or nil.
-func (t *tableTx) get(key []byte) []byte {
-	if t.known && bytes.Equal(t.key, key) {
-		return t.raw
-	}
-	k, raw := t.cursor.Seek(key)
-	if !bytes.Equal(k, key) {
-		raw = nil
-	}
-	t.note(key, raw)
-	return raw
-}
-
-func (t *tableTx) note(key, raw []byte) {
-	t.key, t.raw, t.known = append(t.key[:0], key...), raw, true
 }
 
 // get gives the row as of t.
@@ -170,9 +134,9 @@ func (r *rowTx) get(table uint16, key []byte, t uint64) (row []byte, ok bool, er
 	if r.over != nil {
 		return r.getOver(table, key, t)
 	}
-	raw := r.table(table).get(key)
-	if raw == nil {
-		return nil, false, nil
+	raw, err := r.newest(table, key)
+	if raw == nil || err != nil {
+		return nil, false, err
 	}
 	return r.asOf(table, key, raw, t)
 }
@@ -210,20 +174,17 @@ func (r *rowTx) searchGroups(table uint16, key []byte, t uint64) (replaced uint6
 func (r *rowTx) group(table uint16, key []byte, t uint64) ([]uint64, error) {
 	var buf [128]byte
 	prefix := groupPrefix(buf[:0], table, key)
-	k, v := seekBelow(r.groupsBucket().Cursor(), binary.BigEndian.AppendUint64(prefix, t+1))
+	groups, err := r.walked(r.agg.groupsTable())
+	if err != nil {
+		return nil, err
+	}
+	k, v := seekBelow(groups.Cursor(), binary.BigEndian.AppendUint64(prefix, t+1))
 	if len(k) != len(prefix)+8 || !bytes.HasPrefix(k, prefix) {
 		return nil, nil
 	}
 	ts := make([]uint64, groupSize+1)
-	_, err := decodeDescending(v, ts)
+	_, err = decodeDescending(v, ts)
 	return ts, err
-}
-
-func (r *rowTx) groupsBucket() *bbolt.Bucket {
-	if r.groups == nil {
-		r.groups = r.tx.Bucket(r.agg.groupsName)
-	}
-	return r.groups
 }
 
 // groupPrefix holds the key's length, so that no key's groups lie between those of another.
@@ -238,8 +199,10 @@ func (r *rowTx) put(table uint16, key, row []byte, deleted bool, t uint64) error
 	if r.over != nil {
 		return r.putOver(table, key, row, deleted, t)
 	}
-	b := r.table(table)
-	raw := b.get(key)
+	raw, err := r.newest(table, key)
+	if err != nil {
+		return err
+	}
 	var v version
 	if raw == nil {
 		if deleted {
@@ -251,19 +214,26 @@ func (r *rowTx) put(table uint16, key, row []byte, deleted bool, t uint64) error
 		return err
 	}
 	v.deleted = deleted
-	value := v.append(r.arena.take(2+10*v.n+len(row)), row)
-	b.note(key, value)
-	return r.set(b.bucket, key, raw, value)
+	return r.setRow(table, key, v.append(r.arena.take(2+10*v.n+len(row)), row))
 }
 
 // putFirst writes the first version of a row whose past is not known: nothing is kept of what was before t.
 func (r *rowTx) putFirst(table uint16, key, row []byte, t uint64) error {
 	v := version{n: 1}
 	v.ts[0] = t
-	value := v.append(nil, row)
-	b := r.table(table)
-	b.note(key, value)
-	return r.set(b.bucket, key, nil, value)
+	return r.setRow(table, key, v.append(nil, row))
+}
+
+// setRow changes a row that is held, and notes how to undo it.
+func (r *rowTx) setRow(table uint16, key, raw []byte) error {
+	t := r.table(table)
+	i, err := t.hold(key, &r.arena)
+	if err != nil {
+		return err
+	}
+	r.undo = append(r.undo, undoStep{table: table, key: t.held[i].key, old: t.held[i].raw})
+	t.change(i, raw)
+	return nil
 }
 
 // replace keeps the old version, unless it was written at the same t, and makes v the header of the new one.
@@ -289,42 +259,45 @@ func (r *rowTx) pushT(table uint16, key []byte, v *version, t uint64) error {
 		v.ts[0] = t
 		return nil
 	}
+	all := [groupSize + 1]uint64{t}
+	copy(all[1:], v.ts[:])
 	var buf [128]byte
-	all := append([]uint64{t}, v.ts[:]...)
 	group := binary.BigEndian.AppendUint64(groupPrefix(buf[:0], table, key), v.ts[groupSize-1])
 	v.older, v.n, v.ts[0] = true, 1, t
-	return r.set(r.groupsBucket(), group, nil, appendDescending(nil, all))
+	return r.setRow(r.agg.groupsTable(), group, appendDescending(r.arena.take(len(all)*binary.MaxVarintLen64), all[:]))
 }
 
 // undoStep is a value to put back; old nil means that the key was not there.
 type undoStep struct {
-	bucket   *bbolt.Bucket
+	bucket   *bbolt.Bucket // nil: it is a row of the table
+	table    uint16
 	key, old []byte
 }
 
-// set writes and notes how to undo it.
+// set writes and notes how to undo it. The transaction keeps key and value.
 func (r *rowTx) set(b *bbolt.Bucket, key, old, value []byte) error {
-	key = append(r.arena.take(len(key)), key...)
 	if err := b.Put(key, value); err != nil {
 		return err
 	}
-	r.undo = append(r.undo, undoStep{b, key, old})
+	r.undo = append(r.undo, undoStep{bucket: b, key: key, old: old})
 	return nil
 }
 
 // rowMark is a point to roll back to.
 type rowMark struct{ undo, pending int }
 
-func (r *rowTx) mark() rowMark { return rowMark{len(r.undo), len(r.pending)} }
+func (r *rowTx) mark() rowMark { return rowMark{len(r.undo), len(r.pending.rows)} }
+
+// settle makes what was done final: earlier marks are not valid any more.
+func (r *rowTx) settle() {
+	clear(r.undo)
+	r.undo = r.undo[:0]
+}
 
 func (r *rowTx) rollback(m rowMark) error {
-	for i := range r.tables {
-		r.tables[i].known = false
-	}
-	clear(r.pending[m.pending:])
-	r.pending = r.pending[:m.pending]
+	r.pending.cut(m.pending)
 	for i := len(r.undo) - 1; i >= m.undo; i-- {
-		if err := r.undo[i].putBack(); err != nil {
+		if err := r.putBack(&r.undo[i]); err != nil {
 			return err
 		}
 	}
@@ -332,8 +305,16 @@ func (r *rowTx) rollback(m rowMark) error {
 	return nil
 }
 
-func (s *undoStep) putBack() error {
-	if s.old == nil {
+func (r *rowTx) putBack(s *undoStep) error {
+	switch {
+	case s.bucket == nil:
+		t := r.table(s.table)
+		i, err := t.hold(s.key, &r.arena)
+		if err == nil {
+			t.change(i, s.old)
+		}
+		return err
+	case s.old == nil:
 		return s.bucket.Delete(s.key)
 	}
 	return s.bucket.Put(s.key, s.old)

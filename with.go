@@ -160,8 +160,8 @@ func (s *speculation) end(c *command, out Outcome) {
 // envelope does what Send does. own tells that the caller chose the id.
 func (s *speculation) envelope(what *Supposed) (c *command, own bool, err error) {
 	rt := s.batch.agg.rt
-	e, err := envelopeOf(what.command, what.options)
-	if err != nil {
+	var e Envelope
+	if err := e.fill(what.command, what.options); err != nil {
 		return nil, false, err
 	}
 	own = e.ID != uuid.UUID{}
@@ -180,20 +180,20 @@ func (s *speculation) envelope(what *Supposed) (c *command, own bool, err error)
 	return c, own, nil
 }
 
-// envelopeOf makes an envelope of a command, with nothing in it but what the caller said.
-func envelopeOf(c Command, options []SendOption) (e Envelope, err error) {
+// fill makes e the envelope of a command, with nothing in it but what the caller said.
+func (e *Envelope) fill(c Command, options []SendOption) error {
 	data, err := json.Marshal(c)
 	if err != nil {
-		return e, fmt.Errorf("cqrs: command %s can't be encoded: %w", c.CommandType(), err)
+		return fmt.Errorf("cqrs: command %s can't be encoded: %w", c.CommandType(), err)
 	}
 	e.Type, e.Data = c.CommandType(), data
 	if keyed, ok := c.(interface{ CommandKey() string }); ok {
 		e.Key = keyed.CommandKey()
 	}
 	for _, option := range options {
-		option(&e)
+		option(e)
 	}
-	return e, nil
+	return nil
 }
 
 // repeated finds how the command ended before. (One that was accepted after the view's t has not ended yet.)
@@ -264,7 +264,8 @@ func (s *speculation) fold(ctx context.Context, c *Commit) (Outcome, error) {
 	s.batch.pos.t++
 	c.T = s.batch.pos.t
 	for i := range c.Events {
-		tx := Tx{reader: txReader{rowTx: &s.batch.rows, t: c.T}, recorded: c.recorded(i)}
+		var tx Tx
+		tx.begins(&s.batch.rows, c, i)
 		if err := fold(context.WithoutCancel(ctx), s.batch.agg.fold, &tx, c.Values[i]); err != nil {
 			return Outcome{}, foldError(c, failedFoldOf(c, i), err)
 		}

@@ -50,9 +50,13 @@ func (w *work) begin() error {
 
 // advance counts a commit as accepted.
 func (w *work) advance(c *Commit) {
-	w.pos.t++
-	w.pos.digest = w.pos.digest.next(c.bytes)
-	c.T = w.pos.t
+	c.T = w.pos.t + 1
+	w.follow(c, w.pos.digest.next(c.bytes))
+}
+
+// follow counts a commit that was accepted as the next t. The digest is that of the log behind it.
+func (w *work) follow(c *Commit, digest Digest) {
+	w.pos.t, w.pos.digest = c.T, digest
 	if c.T == 1 || c.Time > w.pos.latest {
 		w.pos.latest = c.Time
 	}
@@ -63,7 +67,7 @@ func (w *work) save() error {
 	if w.err != nil {
 		return w.err
 	}
-	if err := errors.Join(w.rows.flushHistory(), w.markTime(), w.prune()); err != nil {
+	if err := errors.Join(w.rows.flushHistory(), w.markTime(), w.prune(), w.rows.flushRows()); err != nil {
 		return err
 	}
 	return w.tx.Bucket(w.agg.stateName).Put(positionKey, w.pos.encode())
@@ -104,7 +108,7 @@ func (w *work) foldCommit(ctx context.Context, c *Commit) (failed []*Error) {
 }
 
 func (w *work) foldOne(ctx context.Context, c *Commit, index int) *Error {
-	w.folds = Tx{reader: txReader{rowTx: &w.rows, t: c.T}, recorded: c.recorded(index)}
+	w.folds.begins(&w.rows, c, index)
 	before, failures := w.rows.mark(), w.pos.failed
 	again, isAgain := c.Values[index].(refolded)
 	var err error
@@ -163,8 +167,9 @@ func (w *work) foldAgain(ctx context.Context, r refolded) error {
 	if err != nil {
 		return err
 	}
-	e := &w.folds.recorded
+	e := w.folds.Recorded()
 	e.Event.ID, e.Event.Type, e.Event.Data, e.Value = r.ID, r.Type, r.Data, value
+	w.folds.again = &e
 	if err := fold(ctx, w.agg.fold, &w.folds, value); err != nil {
 		return err
 	}
@@ -194,6 +199,6 @@ func (w *work) clearFailure(key []byte) error {
 		return nil
 	}
 	w.pos.failed--
-	w.rows.undo = append(w.rows.undo, undoStep{bucket, key, old})
+	w.rows.undo = append(w.rows.undo, undoStep{bucket: bucket, key: key, old: old})
 	return bucket.Delete(key)
 }

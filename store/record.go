@@ -127,11 +127,49 @@ func appendBytes(dst, b []byte) []byte {
 // they are. Prev, Remarks and the events' Data point into data. After an error the record is not to be used.
 func (r *Record) Decode(data []byte) error {
 	d := decoder{rest: data}
-	r.decode(&d)
-	if d.err == nil && len(d.rest) > 0 {
-		d.fail("%d bytes too many", len(d.rest))
+	return d.all(r)
+}
+
+// Decoder decodes records one after another, at a lower cost: it gives the same string again for types and code versions that come
+// again, and the events of many records share a piece of memory.
+type Decoder struct {
+	names [16]string
+	next  int // the name that the next new one takes the place of
+	room  []Event
+}
+
+// Decode is r.Decode(data).
+func (d *Decoder) Decode(data []byte, r *Record) error {
+	inner := decoder{rest: data, known: d}
+	return inner.all(r)
+}
+
+const manyEvents = 256 // for which memory is taken at a time
+
+// events gives an empty list with room for n.
+func (d *Decoder) events(n int) []Event {
+	if cap(d.room)-len(d.room) < n {
+		d.room = make([]Event, 0, max(n, manyEvents))
 	}
-	return d.err
+	at := len(d.room)
+	d.room = d.room[:at+n]
+	return d.room[at : at : at+n]
+}
+
+const longName = 64 // is not kept
+
+func (d *Decoder) name(b []byte) string {
+	for _, s := range d.names {
+		if s == string(b) {
+			return s
+		}
+	}
+	s := string(b)
+	if len(s) <= longName {
+		d.names[d.next] = s
+		d.next = (d.next + 1) % len(d.names)
+	}
+	return s
 }
 
 func (r *Record) decode(d *decoder) {
@@ -149,7 +187,7 @@ func (r *Record) decode(d *decoder) {
 		r.Prev = d.take(32)
 	}
 	r.Time, r.Basis = d.varint(), d.uvarint()
-	r.CommandType, r.Key, r.Code = d.string(), d.string(), d.string()
+	r.CommandType, r.Key, r.Code = d.name(), d.string(), d.name()
 	if flags&hasRemarks != 0 {
 		r.Remarks = d.bytes()
 	}
@@ -160,8 +198,17 @@ func (r *Record) decode(d *decoder) {
 }
 
 type decoder struct {
-	rest []byte
-	err  error
+	rest  []byte
+	err   error
+	known *Decoder // may be nil
+}
+
+func (d *decoder) all(r *Record) error {
+	r.decode(d)
+	if d.err == nil && len(d.rest) > 0 {
+		d.fail("%d bytes too many", len(d.rest))
+	}
+	return d.err
 }
 
 func (d *decoder) fail(format string, args ...any) {
@@ -224,6 +271,14 @@ func (d *decoder) bytes() []byte {
 
 func (d *decoder) string() string { return string(d.bytes()) }
 
+func (d *decoder) name() string {
+	b := d.bytes()
+	if d.known == nil || len(b) == 0 {
+		return string(b)
+	}
+	return d.known.name(b)
+}
+
 // count reads how many things follow; each takes at least size bytes, so that a hostile count cannot ask for memory.
 func (d *decoder) count(size int) int {
 	n := d.uvarint()
@@ -248,8 +303,11 @@ func (d *decoder) trace() []Trace {
 
 func (d *decoder) events(command uuid.UUID, dst []Event) []Event {
 	n := d.count(3)
+	if d.known != nil && n > cap(dst) {
+		dst = d.known.events(n)
+	}
 	for i := range n {
-		e := Event{Index: i, Segment: d.string(), Type: d.string(), Data: d.bytes()}
+		e := Event{Index: i, Segment: d.name(), Type: d.name(), Data: d.bytes()}
 		if d.err != nil {
 			return dst
 		}

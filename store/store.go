@@ -54,6 +54,18 @@ type NewPutter interface {
 	PutNew(ctx context.Context, records []Record) error
 }
 
+// RawLogger is a store that gives its log as bytes, at a lower cost.
+type RawLogger interface {
+	// RawLog is Log with what Record.Append gave in place of records. The bytes are the caller's; many share a piece of memory.
+	RawLog(ctx context.Context, shard int, from uint64) iter.Seq2[Raw, error]
+}
+
+// Raw is a record that is not decoded.
+type Raw struct {
+	T    uint64
+	Data []byte
+}
+
 // Query chooses events. Its zero value chooses all.
 type Query struct {
 	Type  string    // "" means every type

@@ -38,7 +38,8 @@ type Plan struct {
 	pointer bool         // New gives a pointer to it
 	custom  bool         // code of the type's own sees the value's address while it is made
 	decode  decoder
-	rules   *rules // nil: the type has no validate tags
+	back    readBack // of data as json.Marshal writes it: it makes the same value as decode; may be nil
+	rules   *rules   // nil: the type has no validate tags
 	checks  checks
 	walkers sync.Pool
 }
@@ -59,6 +60,9 @@ func Compile(t reflect.Type) (*Plan, error) {
 	c := compiler{nodes: map[reflect.Type]*node{}}
 	p.decode = c.compile(p.typ, "").decode
 	p.custom = c.custom
+	if RoundTrips(p.typ) {
+		p.back = readBackOf(p.typ)
+	}
 	p.checks = checksOf(p.typ)
 	p.rules = newRules(p.typ, &c.problems)
 	p.walkers.New = func() any { return new(walker) }
@@ -78,8 +82,7 @@ func (p *Plan) New(data []byte) (made any, err error) {
 		}
 	}()
 	v := p.blank(w)
-	if w.begin(data) {
-		p.decode(w, v)
+	if p.read(w, v, data) {
 		p.validate(w, v)
 	}
 	made, faults := p.finish(w, v)
@@ -88,6 +91,24 @@ func (p *Plan) New(data []byte) (made any, err error) {
 		return nil, &Error{Faults: faults}
 	}
 	return made, nil
+}
+
+// read fills v. It is false, with the fault noted, when the data is no JSON.
+func (p *Plan) read(w *walker, v reflect.Value, data []byte) bool {
+	if p.back != nil {
+		w.back = backScan{text: string(data)}
+		if p.back(&w.back, v) && w.back.pos == len(data) {
+			return true
+		}
+		v.SetZero()
+	}
+	copied := w.back.text
+	if !w.begin(data) {
+		return false
+	}
+	w.shared = copied
+	p.decode(w, v)
+	return true
 }
 
 // blank gives a zero value to fill. A struct that is handed out as a copy is filled in the walker's own room, again and again, unless

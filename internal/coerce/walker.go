@@ -22,6 +22,7 @@ type walker struct {
 	unknown faultList // fields that the type does not have
 	invalid faultList // what validation finds
 	room    reflect.Value
+	back    backScan
 }
 
 // begin takes up new data. It is false, with the fault noted, when the data is no JSON.

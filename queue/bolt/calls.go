@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync"
 
 	"go.etcd.io/bbolt"
 
@@ -26,6 +27,7 @@ func (q *Queue) Append(ctx context.Context, topic string, shard int, msgs []queu
 	fail.At("appended", topic)
 	if err == nil {
 		number(msgs, a.first)
+		a.giveBack()
 	}
 	return q.explain("append to", p, err)
 }
@@ -41,13 +43,31 @@ type appending struct {
 	encoded [][]byte
 	first   int64
 	one     [1][]byte // room for encoded, which is mostly one message
+	room    []byte    // and for that
+}
+
+// appendings are used again when nobody holds them any more.
+var appendings = sync.Pool{New: func() any { return new(appending) }}
+
+const maxRoom = 64 << 10 // bytes that are worth keeping
+
+// giveBack is for what was written: after an error a transaction may still hold it.
+func (a *appending) giveBack() {
+	if cap(a.room) > maxRoom {
+		a.room = nil
+	}
+	*a = appending{room: a.room}
+	appendings.Put(a)
 }
 
 func newAppending(msgs []queue.Message) *appending {
+	a := appendings.Get().(*appending)
 	if len(msgs) > 1 {
-		return &appending{encoded: encodeAll(msgs)}
+		a.encoded = encodeAll(msgs)
+		return a
 	}
-	a := &appending{one: [1][]byte{encode(&msgs[0])}}
+	a.room = appendMessage(a.room[:0], &msgs[0])
+	a.one[0] = a.room
 	a.encoded = a.one[:]
 	return a
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cqrs-server/cqrs/queue"
 )
@@ -40,9 +41,11 @@ func encodeAll(msgs []queue.Message) [][]byte {
 	return encoded
 }
 
-func encode(m *queue.Message) []byte {
+func encode(m *queue.Message) []byte { return appendMessage(nil, m) }
+
+func appendMessage(b []byte, m *queue.Message) []byte {
 	const most = binary.MaxVarintLen64 // of the bytes before each part
-	b := make([]byte, 0, 1+most*(4+2*len(m.Headers))+m.Size())
+	b = slices.Grow(b, 1+most*(4+2*len(m.Headers))+m.Size())
 	b = append(b, version)
 	b = binary.AppendVarint(b, m.Time)
 	b = binary.AppendUvarint(b, uint64(len(m.Headers)))

@@ -75,17 +75,45 @@ func entryOf(r *store.Record, i int) store.Entry {
 
 // Log gives the records of a shard from t on. A t that is missing before the last one is an error.
 func (s *Store) Log(ctx context.Context, shard int, from uint64) iter.Seq2[store.Record, error] {
-	return func(yield func(store.Record, error) bool) {
-		l := logPages{shard: shard, next: max(from, 1)}
+	return pages(ctx, s, shard, from, func(page []store.Record, t uint64, data []byte) ([]store.Record, error) {
+		var r store.Record
+		err := decode(shard, t, bytes.Clone(data), &r)
+		if err == nil {
+			page = append(page, r)
+		}
+		return page, err
+	})
+}
+
+// RawLog is Log without decoding.
+func (s *Store) RawLog(ctx context.Context, shard int, from uint64) iter.Seq2[store.Raw, error] {
+	var block []byte
+	return pages(ctx, s, shard, from, func(page []store.Raw, t uint64, data []byte) ([]store.Raw, error) {
+		if cap(block)-len(block) < len(data) {
+			block = make([]byte, 0, max(rawBlock, len(data)))
+		}
+		at := len(block)
+		block = append(block, data...)
+		return append(page, store.Raw{T: t, Data: block[at:len(block):len(block)]}), nil
+	})
+}
+
+const rawBlock = 64 << 10 // bytes that are allocated at a time
+
+// pages goes through a shard's log page by page. add copies a record out.
+func pages[R any](ctx context.Context, s *Store, shard int, from uint64, add func(page []R, t uint64, data []byte) ([]R, error)) iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
+		l := logPages[R]{shard: shard, next: max(from, 1), add: add}
 		for !l.done {
-			page, err := s.logPage(ctx, &l)
-			for i := 0; i < len(page) && ctx.Err() == nil; i++ {
-				if !yield(page[i], nil) {
+			err := s.view(ctx, shard, l.read)
+			for i := 0; i < len(l.page) && ctx.Err() == nil; i++ {
+				if !yield(l.page[i], nil) {
 					return
 				}
 			}
 			if err = errors.Join(ctx.Err(), err); err != nil {
-				yield(store.Record{}, fmt.Errorf("log of shard %d: %w", shard, err))
+				var none R
+				yield(none, fmt.Errorf("log of shard %d: %w", shard, err))
 				return
 			}
 		}
@@ -93,61 +121,54 @@ func (s *Store) Log(ctx context.Context, shard int, from uint64) iter.Seq2[store
 }
 
 // logPages goes through a shard's log page by page.
-type logPages struct {
+type logPages[R any] struct {
 	shard int
 	next  uint64
 	done  bool
+	page  []R
+	add   func(page []R, t uint64, data []byte) ([]R, error)
 }
 
-func (s *Store) logPage(ctx context.Context, l *logPages) (page []store.Record, err error) {
-	err = s.view(ctx, l.shard, func(tx *bbolt.Tx) error {
-		page, err = l.read(tx)
-		return err
-	})
-	return page, err
-}
-
-// read copies the next records out, together with the error that stands behind them.
-func (l *logPages) read(tx *bbolt.Tx) (page []store.Record, err error) {
+// read copies the next records out. An error stands behind them.
+func (l *logPages[R]) read(tx *bbolt.Tx) error {
+	l.page = l.page[:0]
 	log := tx.Bucket(logBucket)
 	if log == nil {
 		l.done = true
-		return nil, nil
+		return nil
 	}
 	c := log.Cursor()
 	size := 0
 	for key, value := seekLog(c, l.shard, l.next); ; key, value = c.Next() {
 		if key == nil || shardOf(key) != l.shard {
 			l.done = true
-			return page, nil
+			return nil
 		}
 		chunk, err := openRecords(key, value)
 		if err != nil {
-			return page, err
+			return err
 		}
 		for l.next <= chunk.last() {
-			if size += len(value) / chunk.n; len(page) > 0 && (len(page) >= pageRecords || size > pageBytes) {
-				return page, nil
+			if size += len(value) / chunk.n; len(l.page) > 0 && (len(l.page) >= pageRecords || size > pageBytes) {
+				return nil
 			}
-			if page, err = l.take(page, &chunk); err != nil {
-				return page, err
+			if err := l.take(&chunk); err != nil {
+				return err
 			}
 		}
 	}
 }
 
-func (l *logPages) take(page []store.Record, chunk *records) ([]store.Record, error) {
+func (l *logPages[R]) take(chunk *records) error {
 	data, err := chunk.at(l.next)
 	if err != nil {
-		return page, err
+		return err
 	}
 	if data == nil {
-		return page, fmt.Errorf("t %d is missing, and t %d is there: put what is missing, or rebuild the store from the queue", l.next, chunk.first)
+		return fmt.Errorf("t %d is missing, and t %d is there: put what is missing, or rebuild the store from the queue", l.next, chunk.first)
 	}
-	var r store.Record
-	if err := decode(l.shard, l.next, bytes.Clone(data), &r); err != nil {
-		return page, err
+	if l.page, err = l.add(l.page, l.next, data); err == nil {
+		l.next++
 	}
-	l.next++
-	return append(page, r), nil
+	return err
 }
