@@ -44,8 +44,29 @@ func (r *txReader) fail(err error) {
 	}
 }
 
-func (d *Decision) begin() (*txReader, error) { return &d.reader, nil }
-func (d *Decision) end(*txReader)             {}
+func (d *Decision) begin() (*txReader, error) {
+	if d.past == nil {
+		return &d.reader, nil
+	}
+	tr, err := View{agg: d.past, t: d.reader.t}.begin()
+	if err != nil {
+		d.reader.fail(err)
+		return nil, err
+	}
+	tr.seen = d.reader.seen
+	return tr, nil
+}
+
+func (d *Decision) end(tr *txReader) {
+	if d.past == nil {
+		return
+	}
+	if tr.err != nil {
+		d.reader.fail(tr.err)
+	}
+	tr.seen = nil
+	View{agg: d.past, t: d.reader.t}.end(tr)
+}
 
 // View is the aggregate's value at one t. It never changes; it holds no resources and may be kept.
 type View struct {

@@ -140,5 +140,5 @@ func (b *batch) setMark(command []byte, m *mark) error {
 		bucket.FillPercent = 0.95 // ids that grow with time are added at the end
 	}
 	b.used = true
-	return b.rows.set(bucket, command, nil, m.append(b.rows.arena.take(markSize+len(m.refusal))))
+	return b.rows.set(bucket, command, nil, m.append(b.rows.arena.take(markSize+turnSize+len(m.refusal))))
 }
