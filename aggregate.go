@@ -337,8 +337,8 @@ func (a *aggregate) id(t *tableCore, at uint64) (uint16, error) {
 		return 0, fmt.Errorf("cqrs: table %s is not named in Config.Tables", t.name)
 	}
 	if since := a.tables[id].since; at < since {
-		return 0, fmt.Errorf("cqrs: index %s was added at t %d, and can't be read as of t %d: build the aggregate anew to have it there",
-			t.name, since, at)
+		return 0, fmt.Errorf("%w: index %s was added at t %d, and can't be read as of t %d: build the aggregate anew to have it there",
+			ErrPruned, t.name, since, at)
 	}
 	return id, nil
 }
