@@ -8,28 +8,28 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 )
 
-// writer finds the commit that wrote the row that the log gives as of a t.
-func (x *tableScrub) writer(ctx context.Context, core *tableCore, key []byte, at uint64) (t uint64, command uuid.UUID, commandType string) {
+// writtenAt gives the t at which the row was written that the log gives as of a t.
+func (x *tableScrub) writtenAt(core *tableCore, key []byte, at uint64) (t uint64) {
 	_ = x.anew.file.View(func(tx *bbolt.Tx) error { // what can't be told is left out
 		var r rowTx
 		r.reset(x.anew, tx)
 		t, _, _, _, _ = r.versionAt(x.anew.ids[core], key, at)
 		return nil
 	})
-	if t == 0 {
-		return 0, command, ""
-	}
-	for r, err := range x.rt.store.Log(ctx, x.live.shard, t) {
-		if err == nil && r.T == t {
-			command, commandType = r.Command, r.CommandType
+	return t
+}
+
+// nameCommand fills in the command whose commit a difference is about.
+func (x *tableScrub) nameCommand(ctx context.Context, d *Difference) {
+	for r, err := range x.rt.store.Log(ctx, x.live.shard, max(d.T, 1)) {
+		if err == nil && r.T == d.T {
+			d.Command, d.CommandType = r.Command, r.CommandType
 		}
 		break
 	}
-	return t, command, commandType
 }
 
 // compareFailed compares which folds failed then with those that fail now.
@@ -54,12 +54,14 @@ func (x *tableScrub) compareFailed(ctx context.Context) (ok bool, err error) {
 		now[place(d)] = true
 		if !then[place(d)] {
 			d.What, d.Found = "the fold of this event fails now, and did not when it came", []byte(d.What)
+			x.nameCommand(ctx, &d)
 			x.differs(d)
 		}
 	}
 	for _, d := range live {
 		if !now[place(d)] {
 			d.What, d.Logged = "the fold of this event passes now, and failed when it came", []byte(d.What)
+			x.nameCommand(ctx, &d)
 			x.differs(d)
 		}
 	}
@@ -94,7 +96,7 @@ func (x *tableScrub) history(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		x.compareHistory(wanted, found)
+		x.compareHistory(ctx, wanted, found)
 		x.report.Rows += uint64(len(wanted))
 		from = last + 1
 		if err := ctx.Err(); err != nil {
@@ -165,7 +167,7 @@ func (a *aggregate) checkOld(tx *bbolt.Tx, o *replaced) error {
 }
 
 // compareHistory names what differs. Both lists are in order.
-func (x *tableScrub) compareHistory(wanted, found []replaced) {
+func (x *tableScrub) compareHistory(ctx context.Context, wanted, found []replaced) {
 	for len(wanted) > 0 || len(found) > 0 {
 		order := -1
 		switch {
@@ -176,22 +178,24 @@ func (x *tableScrub) compareHistory(wanted, found []replaced) {
 		}
 		switch {
 		case order < 0:
-			x.oldDiffers(&wanted[0], "of the version before it nothing is kept", wanted[0].value, nil)
+			x.oldDiffers(ctx, &wanted[0], "of the version before it nothing is kept", wanted[0].value, nil)
 			wanted = wanted[1:]
 		case order > 0:
-			x.oldDiffers(&found[0], "a version before it is kept that does not follow from the log", nil, found[0].value)
+			x.oldDiffers(ctx, &found[0], "a version before it is kept that does not follow from the log", nil, found[0].value)
 			found = found[1:]
 		default:
 			if !bytes.Equal(wanted[0].value, found[0].value) {
-				x.oldDiffers(&found[0], "the version before it has other bytes than the log gives it", wanted[0].value, found[0].value)
+				x.oldDiffers(ctx, &found[0], "the version before it has other bytes than the log gives it", wanted[0].value, found[0].value)
 			} else if found[0].err != nil {
-				x.oldDiffers(&found[0], "the version before it is not found: "+found[0].err.Error(), wanted[0].value, nil)
+				x.oldDiffers(ctx, &found[0], "the version before it is not found: "+found[0].err.Error(), wanted[0].value, nil)
 			}
 			wanted, found = wanted[1:], found[1:]
 		}
 	}
 }
 
-func (x *tableScrub) oldDiffers(o *replaced, what string, logged, found []byte) {
-	x.differs(Difference{Shard: x.live.shard, T: o.t, Event: -1, Table: o.core.name, Key: string(o.key), What: what, Logged: logged, Found: found})
+func (x *tableScrub) oldDiffers(ctx context.Context, o *replaced, what string, logged, found []byte) {
+	d := Difference{Shard: x.live.shard, T: o.t, Event: -1, Table: x.named(o.core), Key: string(o.key), What: what, Logged: logged, Found: found}
+	x.nameCommand(ctx, &d)
+	x.differs(d)
 }

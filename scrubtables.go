@@ -47,15 +47,15 @@ func (x *tableScrub) run(ctx context.Context, tables []AnyTable) error {
 	if ok, err := x.foldTo(ctx, min(x.live.position().t, x.upTo[x.live.shard].t)); !ok || err != nil {
 		return err
 	}
+	if ok, err := x.compareFailed(ctx); !ok || err != nil {
+		return err
+	}
 	for _, t := range tables {
 		for _, core := range append([]*tableCore{t.core()}, t.indexCores()...) {
 			if ok, err := x.table(ctx, core); !ok || err != nil {
 				return err
 			}
 		}
-	}
-	if ok, err := x.compareFailed(ctx); !ok || err != nil {
-		return err
 	}
 	return x.history(ctx)
 }
@@ -209,19 +209,25 @@ func (x *tableScrub) compareRows(ctx context.Context, core *tableCore, at uint64
 }
 
 func (x *tableScrub) rowDiffers(ctx context.Context, core *tableCore, at uint64, what string, wanted, found *scrubRow) {
-	d := Difference{Shard: x.live.shard, Event: -1, Table: core.name, What: what}
-	if x.name != "main" {
-		d.Table = x.name + ": " + core.name
-	}
+	d := Difference{Shard: x.live.shard, Event: -1, Table: x.named(core), What: what}
 	if found != nil {
 		d.Key, d.Found = string(found.key), found.row
 	}
 	if wanted != nil {
 		d.Key, d.Logged = string(wanted.key), wanted.row
-		d.T, d.Command, d.CommandType = x.writer(ctx, core, wanted.key, at)
+		d.T = x.writtenAt(core, wanted.key, at)
+		x.nameCommand(ctx, &d)
 	}
 	if d.T == 0 {
 		d.What += fmt.Sprintf(" (as of t %d)", at)
 	}
 	x.differs(d)
+}
+
+// named is the name of a table, with that of its aggregate when it is another than the main one.
+func (x *tableScrub) named(core *tableCore) string {
+	if x.name == "main" {
+		return core.name
+	}
+	return x.name + ": " + core.name
 }
