@@ -53,6 +53,9 @@ const (
 // It changes nothing, and may be called while the runtime runs, or while it does not. ctx goes to ProcessCommand. When ctx ends, or the
 // files can't be read, the report covers what was looked at until then.
 func (rt *Runtime) Audit(ctx context.Context, o AuditOptions) (AuditReport, error) {
+	if rt.cfg.Role == Sender {
+		return AuditReport{}, errNoView
+	}
 	a := &audit{rt: rt, check: newCheck(o.Rate, o.Found, o.Progress)}
 	a.report.NotChecked = map[string]uint64{}
 	var err error
@@ -130,7 +133,7 @@ func (s *auditShard) again(ctx context.Context, msgs []queue.Message) error {
 	commands := make([]command, 0, len(msgs))
 	for i := range msgs {
 		c := command{message: msgs[i]}
-		if err := decodeEnvelope(&c.message, &c.Envelope, s.decider.types.names); err != nil {
+		if err := readCommand(&c.message, &c.Envelope, s.decider.types.names); err != nil {
 			s.report.NotChecked[notEnded]++
 			continue
 		}
@@ -253,17 +256,14 @@ func (s *auditShard) decide(ctx context.Context, c *command, p *position) (commi
 	if e := s.decider.root(d, c, p); e != nil {
 		return nil, e
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			commit, err = nil, devError(tagProcess, fmt.Errorf("panic: %v", v))
-		}
-		if e := d.reader.err; errors.Is(e, ErrPruned) || errors.Is(e, ErrClosed) {
-			commit, err = nil, e
-		} else if e != nil {
-			commit, err = nil, devError(tagProcess, e)
-		}
-	}()
-	return s.decider.decide(ctx, c, d, p)
+	commit, err = s.decider.decideSafely(ctx, c, d, p)
+	switch e := d.reader.err; { // it counts more than what the program made of it
+	case errors.Is(e, ErrPruned), errors.Is(e, ErrClosed):
+		return nil, e
+	case e != nil:
+		return nil, devError(tagProcess, e)
+	}
+	return commit, err
 }
 
 // unfinished tells why a command could not be decided again, or why the audit must stop.

@@ -244,6 +244,17 @@ func TestAuditCountsCommandsThatAreGone(t *testing.T) {
 	}
 }
 
+// A command that tells of the past is kept as long as others: retention begins with its sending.
+func TestRetentionBeginsWithTheSending(t *testing.T) {
+	rt, _, _ := start(t, t.TempDir(), bankConfig())
+	for range 5 {
+		mustDo(t, rt, withdraw{Name: "a", By: 1}, cqrs.WithTime(time.Date(2013, 1, 1, 0, 0, 0, 0, time.UTC)))
+	}
+	if report := audited(t, rt, rules{}); report.Checked != 5 {
+		t.Errorf("%+v", report)
+	}
+}
+
 func TestAuditOfAFoldThatIsFoldedAgain(t *testing.T) {
 	rt, _, _ := start(t, t.TempDir(), counterConfig())
 	mustDo(t, rt, add{Name: "a", By: 1, Mode: "fold-error"})

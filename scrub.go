@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -44,6 +45,9 @@ type ScrubReport struct {
 // It changes nothing, and may be called while the runtime runs, or while it does not. A healthy folder gives no difference. The error says
 // that it could not go on; the report covers what was looked at until then.
 func (rt *Runtime) Scrub(ctx context.Context, o ScrubOptions) (ScrubReport, error) {
+	if rt.cfg.Role == Sender {
+		return ScrubReport{}, errNoView
+	}
 	s := &scrub{rt: rt, check: newCheck(o.Rate, o.Found, o.Progress)}
 	err := s.run(ctx, o.Tables)
 	s.ended()
@@ -65,6 +69,9 @@ type scrub struct {
 func (s *scrub) run(ctx context.Context, tables bool) error {
 	for _, shard := range s.rt.shards {
 		p, err := shard.agg.stored()
+		if err == nil {
+			err = s.storeReaches(ctx, shard, p.t)
+		}
 		if err != nil {
 			return err
 		}
@@ -89,6 +96,29 @@ func (s *scrub) run(ctx context.Context, tables bool) error {
 	}
 	return nil
 }
+
+// storeReaches waits a while for the store to come to where the aggregate is: on a queue that several processes share, another one fills
+// it. What is missing then is named.
+func (s *scrub) storeReaches(ctx context.Context, shard *Shard, t uint64) error {
+	for range int(storePatience / storePoll) {
+		last, err := s.rt.store.Last(ctx, shard.n)
+		if err != nil && stops(ctx, err) {
+			return err
+		}
+		if err != nil || last >= t {
+			return nil // what can't be read is named when it comes to it
+		}
+		if sleep(ctx, storePoll); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+const (
+	storePatience = 5 * time.Second
+	storePoll     = 50 * time.Millisecond
+)
 
 // aggregates looks at the shard's own aggregate and at those beside it.
 func (s *scrub) aggregates(ctx context.Context, shard *Shard, tables bool) error {

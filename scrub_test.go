@@ -90,9 +90,9 @@ func TestScrubNamesDamage(t *testing.T) {
 			d.each(history, func(v []byte) []byte { return bytes.Replace(v, []byte("dLeft\x22"), []byte("dLeft\x23"), 1) })
 		}, 1, []string{"the version before it has other bytes than the log gives it", `purses "a"`}},
 		{"old versions that are missing", func(d *damaged) { d.drop(history, d.keys(history)[1]) }, 3,
-			[]string{"t 2, purses", "of the version before it nothing is kept"}},
+			[]string{"t 2, command <2> (account/withdraw), purses", "of the version before it nothing is kept"}},
 		{"versions that are not found", func(d *damaged) { d.drop(groups, d.keys(groups)[0]) }, 8,
-			[]string{`t 2, purses "a"`, "the version before it is not found: as of t 1 it reads"}},
+			[]string{`t 2, command <2> (account/withdraw), purses "a"`, "the version before it is not found: as of t 1 it reads"}},
 
 		{"an event of the log that was changed", func(d *damaged) {
 			d.each("store/log", func(v []byte) []byte { return bytes.Replace(v, []byte(`"By":3`), []byte(`"By":9`), 1) })
@@ -118,7 +118,8 @@ func TestScrubNamesDamage(t *testing.T) {
 		{"the list of failed folds", func(d *damaged) {
 			d.drop(failed, cqrs.FailedKey(13, 0))
 			d.put(failed, cqrs.FailedKey(2, 0), []byte("x"))
-		}, 2, []string{"t 13, event 0: the fold of this event fails now", "t 2, event 0: the fold of this event passes now"}},
+		}, 2, []string{"t 13, command <13> (account/withdraw), event 0: the fold of this event fails now",
+			"t 2, command <2> (account/withdraw), event 0: the fold of this event passes now"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := &damaged{T: t}

@@ -70,7 +70,7 @@ func (x *tableScrub) foldTo(ctx context.Context, t uint64) (ok bool, err error) 
 		}
 		var p position
 		if err == nil {
-			p, err = x.work.foldRecords(ctx, records)
+			p, err = x.work.foldRecords(ctx, records, nil)
 		}
 		if err != nil && stops(ctx, err) {
 			return false, err

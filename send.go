@@ -57,7 +57,7 @@ func (rt *Runtime) Submit(ctx context.Context, envelopes ...Envelope) ([]*Receip
 func (rt *Runtime) submit(ctx context.Context, envelopes []Envelope) ([]*Receipt, error) {
 	own, receipts := make([]Receipt, len(envelopes)), make([]*Receipt, len(envelopes))
 	msgs := make([]queue.Message, len(envelopes))
-	scratch := make([]byte, 0, 512)
+	scratch, now := make([]byte, 0, 512), rt.cfg.Now().UnixMilli()
 	for i := range envelopes {
 		e := &envelopes[i]
 		if err := rt.complete(e); err != nil {
@@ -67,6 +67,7 @@ func (rt *Runtime) submit(ctx context.Context, envelopes []Envelope) ([]*Receipt
 			return nil, fmt.Errorf("cqrs: %w", err)
 		}
 		msgs[i] = e.encode()
+		msgs[i].Time = now // retention begins with the sending, however old what is told may be
 		receipts[i] = &own[i]
 		own[i] = Receipt{rt: rt, ID: e.ID, Shard: rt.shardFor(e)}
 		own[i].payload, scratch = payloadDigest(e, scratch)
