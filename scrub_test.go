@@ -262,6 +262,14 @@ func (d *damaged) payload(t uint64) [16]byte {
 	return r.Payload
 }
 
+func TestScrubOfSoundDataFindsNothing(t *testing.T) {
+	rt := bankHistory(t, bankConfig())
+	report := scrubbed(t, rt)
+	if report.Different > 0 || report.Commits != 5 || report.Events != 5 || report.Rows == 0 {
+		t.Errorf("%+v\n%s", report, listOf(report.Differences))
+	}
+}
+
 // Whatever a program does, what it leaves has no difference.
 func TestScrubOfRandomWork(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -364,5 +372,36 @@ func TestScrubStopsWithItsContextAndTellsOfItsProgress(t *testing.T) {
 	}
 	if _, err := rt.Scrub(t.Context(), cqrs.ScrubOptions{}); !errors.Is(err, cqrs.ErrClosed) {
 		t.Error(err)
+	}
+}
+
+// On a queue that several processes share, each checks its own files, a replica too.
+func TestAuditAndScrubInACluster(t *testing.T) {
+	c := newCluster(t, 2)
+	worker, replica := c.add(""), c.add("", func(cfg *cqrs.Config) { cfg.Role = cqrs.Replica })
+	for i := range 40 {
+		mode := []string{"", "reject-odd", "many", "reject"}[i%4]
+		_, _ = do(t, worker.rt, add{Name: fmt.Sprint(i % 5), By: i % 3, Mode: mode}, cqrs.WithKey(fmt.Sprint(i%5)))
+	}
+	for n := range 2 {
+		if _, err := replica.rt.Shard(n).AtLeast(patience(t), worker.rt.Shard(n).View().T()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []*member{worker, replica} {
+		audit := audited(t, m.rt, rules{})
+		if audit.Different > 0 || audit.Checked < 20 {
+			t.Errorf("%+v\n%s", audit, listOf(audit.Differences))
+		}
+		if scrub := scrubbed(t, m.rt); scrub.Different > 0 || scrub.Rows == 0 {
+			t.Errorf("%+v\n%s", scrub, listOf(scrub.Differences))
+		}
+	}
+	sender := c.add("", func(cfg *cqrs.Config) { cfg.Role = cqrs.Sender })
+	if _, err := sender.rt.Audit(t.Context(), cqrs.AuditOptions{}); err == nil {
+		t.Error("a sender audited")
+	}
+	if _, err := sender.rt.Scrub(t.Context(), cqrs.ScrubOptions{}); err == nil {
+		t.Error("a sender scrubbed")
 	}
 }
