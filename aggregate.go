@@ -54,8 +54,29 @@ func (r *txReader) fail(err error) {
 	}
 }
 
-func (d *Decision) begin() (*txReader, error) { return &d.reader, nil }
-func (d *Decision) end(*txReader)             {}
+func (d *Decision) begin() (*txReader, error) {
+	if d.past == nil {
+		return &d.reader, nil
+	}
+	tr, err := View{agg: d.past, t: d.reader.t}.begin()
+	if err != nil {
+		d.reader.fail(err)
+		return nil, err
+	}
+	tr.seen = d.reader.seen
+	return tr, nil
+}
+
+func (d *Decision) end(tr *txReader) {
+	if d.past == nil {
+		return
+	}
+	if tr.err != nil {
+		d.reader.fail(tr.err)
+	}
+	tr.seen = nil
+	View{agg: d.past, t: d.reader.t}.end(tr)
+}
 
 // View is the aggregate's value at one t. It never changes; it holds no resources and may be kept.
 type View struct {
@@ -342,8 +363,8 @@ func (a *aggregate) id(t *tableCore, at uint64) (uint16, error) {
 		return 0, fmt.Errorf("cqrs: table %s is not named in Config.Tables", t.name)
 	}
 	if since := a.tables[id].since; at < since {
-		return 0, fmt.Errorf("cqrs: index %s was added at t %d, and can't be read as of t %d: build the aggregate anew to have it there",
-			t.name, since, at)
+		return 0, fmt.Errorf("%w: index %s was added at t %d, and can't be read as of t %d: build the aggregate anew to have it there",
+			ErrPruned, t.name, since, at)
 	}
 	return id, nil
 }
@@ -362,6 +383,15 @@ func (a *aggregate) positionIn(tx *bbolt.Tx) (p position, err error) {
 		err = p.decode(raw)
 	}
 	return p, err
+}
+
+// mark finds how a command ended, in a read transaction.
+func (a *aggregate) mark(tx *bbolt.Tx, command []byte) (m mark, found bool, err error) {
+	raw := tx.Bucket(a.marksName).Get(command)
+	if raw == nil {
+		return m, false, nil
+	}
+	return m, true, m.decode(raw)
 }
 
 // Groups and marks are held like the rows of tables, under numbers behind those of the tables.

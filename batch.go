@@ -143,5 +143,5 @@ func (b *batch) setMark(command []byte, m *mark) (err error) {
 		b.rows.table(marks).bucket.FillPercent = 0.95 // ids that grow with time are added at the end
 	}
 	b.used = true
-	return b.rows.setRow(marks, command, m.append(b.rows.arena.take(markSize+len(m.refusal))))
+	return b.rows.setRow(marks, command, m.append(b.rows.arena.take(markSize+turnSize+len(m.refusal))))
 }

@@ -174,6 +174,7 @@ func decodeEnvelope(m *queue.Message, e *Envelope, names *interner) error {
 // random numbers that are the same whenever the command is decided again. It is valid until ProcessCommand returns.
 type Decision struct {
 	reader  txReader
+	past    *aggregate // set when the command is decided again: each read then has a transaction of its own
 	cmd     *Envelope
 	segment string
 	fresh   int

@@ -148,13 +148,14 @@ func (rt *Runtime) resend(ctx context.Context, d DeadLetter) error {
 	if d.Fold {
 		return rt.refold(ctx, d)
 	}
-	m := queue.Message{Key: d.Message.Key, Value: d.Message.Value, Headers: d.Message.Headers, Time: d.Message.Time}
+	m := queue.Message{Key: d.Message.Key, Value: d.Message.Value, Headers: d.Message.Headers}
 	if d.Command != nil {
 		if err := d.Command.check(rt.cfg.MaxCommand); err != nil {
 			return err
 		}
 		m = d.Command.encode()
 	}
+	m.Time = rt.cfg.Now().UnixMilli()
 	return sendErrorOrNil(rt.queue.Append(ctx, topicCommands, d.Shard, []queue.Message{m}))
 }
 

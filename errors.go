@@ -88,7 +88,12 @@ func (e *Error) Error() string {
 }
 
 // Unwrap gives the Go error behind it. It is there only in the process where the error arose.
-func (e *Error) Unwrap() error { return e.cause }
+func (e *Error) Unwrap() error {
+	if e == nil { // a nil *Error that was returned as an error
+		return nil
+	}
+	return e.cause
+}
 
 // With returns a copy with a fact added to Data.
 func (e *Error) With(key string, value any) *Error {

@@ -88,8 +88,9 @@ func FuzzDeadLetter(f *testing.F) {
 }
 
 func FuzzMark(f *testing.F) {
-	m := mark{t: 1, refusal: []byte("{")}
-	f.Add(m.append(nil))
+	accepted, refused := mark{t: 1}, mark{turn: 1, refusal: []byte("{")}
+	f.Add(accepted.append(nil))
+	f.Add(refused.append(nil))
 	f.Add([]byte{1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m mark

@@ -41,14 +41,21 @@ func payloadDigest(e *Envelope, scratch []byte) ([16]byte, []byte) {
 type mark struct {
 	t       uint64   // the commit's t; 0 when the command was refused
 	payload [16]byte // payloadDigest of the command that ended so
+	turn    uint64   // of a refused command: the t that its commit would have had; 0: not known
 	refusal []byte   // the encoded *Error of a refused command; of an accepted one, its offset in an event queue of its own
 }
 
-const markSize = 24
+const (
+	markSize = 24
+	turnSize = 8 // of a refused command, behind it
+)
 
 func (m *mark) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, m.t)
 	dst = append(dst, m.payload[:]...)
+	if m.t == 0 {
+		dst = binary.BigEndian.AppendUint64(dst, m.turn)
+	}
 	return append(dst, m.refusal...)
 }
 
@@ -60,6 +67,13 @@ func (m *mark) decode(b []byte) error {
 	}
 	m.t = binary.BigEndian.Uint64(b)
 	m.payload = [16]byte(b[8:markSize])
-	m.refusal = b[markSize:]
+	m.turn, m.refusal = 0, b[markSize:]
+	if m.t > 0 {
+		return nil
+	}
+	if len(m.refusal) < turnSize {
+		return errMark
+	}
+	m.turn, m.refusal = binary.BigEndian.Uint64(m.refusal), m.refusal[turnSize:]
 	return nil
 }

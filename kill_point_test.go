@@ -124,6 +124,7 @@ func killWork(t *testing.T, dir string, round int) {
 func copyWhole(t *testing.T, rt *cqrs.Runtime, dir string) {
 	t.Helper()
 	r, w := io.Pipe()
+	defer r.Close() // what stands behind the last file is not read
 	go func() { w.CloseWithError(rt.Snapshot(t.Context(), w)) }()
 	if err := cqrs.Restore(t.Context(), dir, r); err != nil {
 		t.Fatal(err)

@@ -147,7 +147,11 @@ func (b *batch) admitRefusal(r *refusal, rebuilt bool) (now bool, err error) {
 	if err != nil || found || r.prev != b.pos.digest && !rebuilt {
 		return false, err
 	}
-	return true, b.setMark(r.command[:], &mark{payload: r.payload, refusal: r.err})
+	m := mark{payload: r.payload, refusal: r.err}
+	if r.prev == b.pos.digest {
+		m.turn = b.pos.t + 1
+	}
+	return true, b.setMark(r.command[:], &m)
 }
 
 // toLog has a message appended to the log with the batch, and gives the offset that it will have if nobody else writes.

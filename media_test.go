@@ -36,6 +36,9 @@ var onEveryMedium = map[string]func(*testing.T){
 	"ReceiptsBeyondTheBoundFindTheirOutcome": TestReceiptsBeyondTheBoundFindTheirOutcome,
 	"ConcurrentSenders":                      TestConcurrentSenders,
 	"Shards":                                 TestShards,
+	"AuditOfTheSameCode":                     TestAuditOfTheSameCodeGivesNoDifference,
+	"AuditOfSeveralShards":                   TestAuditOfSeveralShards,
+	"ScrubOfSoundData":                       TestScrubOfSoundDataFindsNothing,
 }
 
 func TestMedia(t *testing.T) {

@@ -43,8 +43,8 @@ type Change struct {
 
 const maxChanges = 20 // named in an error
 
-// changed lists what was written after basis of what was read.
-func (s *reads) changed(r *rowTx, basis uint64) (list []Change, err error) {
+// changed lists what was written after basis, and up to t, of what was read.
+func (s *reads) changed(r *rowTx, basis, t uint64) (list []Change, err error) {
 	defer r.agg.file.Guard(&err, debug.SetPanicOnFault(true))
 	if r.over != nil {
 		return s.changedOver(r, basis)
@@ -57,12 +57,12 @@ func (s *reads) changed(r *rowTx, basis uint64) (list []Change, err error) {
 		if raw == nil {
 			continue
 		}
-		if list, err = r.ifNewer(list, k.table, k.key, raw, basis); err != nil || len(list) >= maxChanges {
+		if list, err = r.ifNewer(list, k.table, k.key, raw, basis, t); err != nil || len(list) >= maxChanges {
 			return list, err
 		}
 	}
 	for _, span := range s.spans {
-		if list, err = span.changed(r, basis, list); err != nil || len(list) >= maxChanges {
+		if list, err = span.changed(r, basis, t, list); err != nil || len(list) >= maxChanges {
 			return list, err
 		}
 	}
@@ -70,26 +70,34 @@ func (s *reads) changed(r *rowTx, basis uint64) (list []Change, err error) {
 }
 
 // changed looks at all rows of the range, also at those that were taken away.
-func (s *readSpan) changed(r *rowTx, basis uint64, list []Change) ([]Change, error) {
+func (s *readSpan) changed(r *rowTx, basis, t uint64, list []Change) ([]Change, error) {
 	bucket, err := r.walked(s.table)
 	if err != nil {
 		return list, err
 	}
 	c := bucket.Cursor()
 	for k, raw := c.Seek(s.from); k != nil && (s.to == nil || bytes.Compare(k, s.to) < 0); k, raw = c.Next() {
-		if list, err = r.ifNewer(list, s.table, k, raw, basis); err != nil || len(list) >= maxChanges {
+		if list, err = r.ifNewer(list, s.table, k, raw, basis, t); err != nil || len(list) >= maxChanges {
 			return list, err
 		}
 	}
 	return list, nil
 }
 
-func (r *rowTx) ifNewer(list []Change, table uint16, key, raw []byte, basis uint64) ([]Change, error) {
+func (r *rowTx) ifNewer(list []Change, table uint16, key, raw []byte, basis, t uint64) ([]Change, error) {
 	var v version
 	if err := v.decode(raw); err != nil || v.ts[0] <= basis {
 		return list, err
 	}
-	return append(list, r.change(table, key, v.ts[0])), nil
+	written := v.ts[0]
+	if written > t { // t is in the past, and the row has changed again since
+		var found bool
+		var err error
+		if written, _, _, found, err = r.versionAt(table, key, t); !found || err != nil || written <= basis {
+			return list, err
+		}
+	}
+	return append(list, r.change(table, key, written)), nil
 }
 
 func (r *rowTx) change(table uint16, key []byte, t uint64) Change {

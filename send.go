@@ -75,7 +75,7 @@ func (rt *Runtime) Submit(ctx context.Context, envelopes ...Envelope) ([]*Receip
 
 // submit sends envelopes, which it completes. It fills in their receipts and messages.
 func (rt *Runtime) submit(ctx context.Context, envelopes []Envelope, receipts []*Receipt, msgs []queue.Message) error {
-	scratch := make([]byte, 0, 512)
+	scratch, now := make([]byte, 0, 512), rt.cfg.Now().UnixMilli()
 	for i := range envelopes {
 		e := &envelopes[i]
 		if err := rt.complete(e); err != nil {
@@ -85,6 +85,7 @@ func (rt *Runtime) submit(ctx context.Context, envelopes []Envelope, receipts []
 			return fmt.Errorf("cqrs: %w", err)
 		}
 		msgs[i] = e.encode()
+		msgs[i].Time = now // retention begins with the sending, however old what is told may be
 		*receipts[i] = Receipt{rt: rt, ID: e.ID, Shard: rt.shardFor(e)}
 		receipts[i].payload, scratch = payloadDigest(e, scratch)
 	}

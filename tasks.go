@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cqrs-server/cqrs/internal/coerce"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
@@ -77,25 +76,13 @@ func (k *tasks) coerce(_ context.Context, _ workflow.Params, s workflow.Segment)
 	if !ok {
 		return k.one(s)
 	}
-	if c.typ = k.types.commands[c.Type]; c.typ == nil {
-		return nil, devError(tagCoerce, fmt.Errorf("command type %q is not named in Config.Commands", c.Type))
+	decider := k.shard.decider()
+	if e := decider.coerce(c); e != nil && e.Level == User {
+		return k.one(e.of(c.ID))
+	} else if e != nil {
+		return nil, e
 	}
-	value, err := c.typ.plan.New(c.Data)
-	if err != nil {
-		return k.unfit(c, err)
-	}
-	c.value = value.(Command)
 	return k.one(c)
-}
-
-// unfit ends a command whose data does not fit its type.
-func (k *tasks) unfit(c *command, err error) ([]workflow.Segment, error) {
-	faults, ok := errors.AsType[*coerce.Error](err)
-	if !ok {
-		return nil, devError(tagCoerce, err)
-	}
-	e := userError(tagValidation, "the data does not fit command type %q: %s", c.Type, faults).With("faults", faults.Faults)
-	return k.one(e.of(c.ID))
 }
 
 // process is command/process: it decides.
@@ -104,62 +91,17 @@ func (k *tasks) process(ctx context.Context, _ workflow.Params, s workflow.Segme
 	if !ok {
 		return k.one(s)
 	}
-	d, refusal := k.decision(c)
-	if refusal != nil {
-		k.batch.fenced = true
+	b, decider := k.batch, k.shard.decider()
+	b.decision = Decision{reader: txReader{rowTx: &b.rows}}
+	if refusal := decider.root(&b.decision, c, &b.pos); refusal != nil {
+		b.fenced = true
 		return k.one(refusal.of(c.ID))
 	}
-	events, err := c.value.ProcessCommand(ctx, d)
-	if d.reader.err != nil {
-		return nil, Retry(d.reader.err)
-	}
-	if err == nil {
-		err = k.conflict(d)
-	}
+	commit, err := decider.decide(ctx, c, &b.decision, &b.pos)
 	if err != nil {
 		return k.refuse(ctx, c, err)
 	}
-	commit, err := k.commit(c, d, events)
-	if err != nil {
-		return nil, err
-	}
 	return k.one(commit)
-}
-
-// decision roots a decision at the value that the command's consistency asks for.
-func (k *tasks) decision(c *command) (*Decision, *Error) {
-	b := k.batch
-	if c.Basis != nil && *c.Basis > b.pos.t {
-		return nil, userError(tagBasis, "the command's basis is %d, and shard %d has only come to %d: "+
-			"a basis is a t that the sender has seen", *c.Basis, k.shard.n, b.pos.t)
-	}
-	if c.Basis != nil && *c.Basis < b.pos.horizon && c.typ.consistency != Serializable {
-		return nil, userError(tagBasis, "the command's basis is t %d, and shard %d keeps history from t %d on", *c.Basis, k.shard.n, b.pos.horizon)
-	}
-	b.decision = Decision{reader: txReader{rowTx: &b.rows, t: b.pos.t}, cmd: &c.Envelope, segment: "0"}
-	if c.typ.consistency != Serializable && c.Basis != nil {
-		b.decision.reader.t = *c.Basis
-	}
-	if c.typ.consistency == Unchanged {
-		b.decision.reader.seen = &reads{}
-	}
-	return &b.decision, nil
-}
-
-// conflict refuses a decision when what it read has changed since its basis.
-func (k *tasks) conflict(d *Decision) error {
-	if d.reader.seen == nil || d.reader.t == k.batch.pos.t {
-		return nil
-	}
-	changes, err := d.reader.seen.changed(&k.batch.rows, d.reader.t)
-	if err != nil {
-		return Retry(err)
-	}
-	if len(changes) == 0 {
-		return nil
-	}
-	return userError(tagConflict, "decided as of t %d, and what it read has changed since: %s %s at t %d",
-		d.reader.t, changes[0].Table, changes[0].Key, changes[0].T).With("changes", changes)
 }
 
 // refuse ends a command with an error of its own. A refusal is marked, so that the same command is never accepted later.
@@ -171,7 +113,7 @@ func (k *tasks) refuse(ctx context.Context, c *command, err error) ([]workflow.S
 	if e.Level != User {
 		return nil, e
 	}
-	m := mark{payload: c.payload, refusal: e.encode()}
+	m := mark{payload: c.payload, refusal: e.encode(), turn: k.batch.pos.t + 1}
 	if err := k.batch.setMark(c.ID[:], &m); err != nil {
 		return nil, Retry(err)
 	}
@@ -180,68 +122,6 @@ func (k *tasks) refuse(ctx context.Context, c *command, err error) ([]workflow.S
 		k.batch.toLog(r.message(c.Time.UnixMilli()))
 	}
 	return k.one(e)
-}
-
-// commit makes one record of all events.
-func (k *tasks) commit(c *command, d *Decision, events []Event) (*Commit, error) {
-	room := &commitRoom{digest: k.batch.pos.digest}
-	commit := &room.commit
-	commit.Values, commit.command, commit.remarks = events, c, d.remarks
-	basis := d.reader.t
-	if c.Basis != nil {
-		basis = *c.Basis
-	}
-	commit.Record = store.Record{
-		Envelope: store.Envelope{
-			Shard: k.shard.n, Command: c.ID, CommandType: c.Type, Key: c.Key,
-			Time: c.Time.UnixMilli(), Basis: basis, Code: k.shard.rt.cfg.Code,
-		},
-		Payload: c.payload, Trace: c.Trace, Events: room.eventsFor(len(events)),
-	}
-	if c.typ.consistency != AsOfBasis || c.Basis == nil {
-		commit.Prev = room.digest[:]
-	}
-	if len(d.remarks) > 0 {
-		commit.Remarks = encodeRemarks(d.remarks)
-	}
-	return commit, k.encodeEvents(commit, d)
-}
-
-// commitRoom is a commit together with what it mostly needs, so that it takes one piece of memory.
-type commitRoom struct {
-	commit Commit
-	digest Digest
-	event  [1]store.Event
-}
-
-func (r *commitRoom) eventsFor(n int) []store.Event {
-	if n <= len(r.event) {
-		return r.event[:n]
-	}
-	return make([]store.Event, n)
-}
-
-func (k *tasks) encodeEvents(c *Commit, d *Decision) error {
-	exact := true
-	for i, value := range c.Values {
-		t, err := k.types.eventOf(value)
-		if err != nil {
-			return devError(tagProcess, err)
-		}
-		data, same, err := t.encode(value)
-		if err != nil {
-			return devError(tagProcess, err)
-		}
-		if limit := k.shard.rt.store.Limit(); limit > 0 && len(data) > limit {
-			return devError(tagTooLarge, fmt.Errorf("event %s has %d bytes, and the store's limit is %d", t.name, len(data), limit))
-		}
-		exact = exact && same
-		c.Events[i] = store.Event{ID: EventID(c.Command, i, d.segment), Index: i, Segment: d.segment, Type: t.name, Data: data}
-	}
-	if !exact {
-		return k.types.decodeEvents(c)
-	}
-	return nil
 }
 
 // accept is event/in-queue: the rule of acceptance. It is a pure function of the log: which commits have been accepted

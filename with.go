@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/cqrs-server/cqrs/store"
@@ -126,7 +125,8 @@ func (s *speculation) happen(events []Event) (*Commit, error) {
 		Shard: s.batch.agg.shard, Command: id, Time: rt.cfg.Now().UnixMilli(), Basis: s.batch.pos.t, Code: rt.cfg.Code,
 	}
 	c.Events = make([]store.Event, len(events))
-	return c, s.tasks.encodeEvents(c, &Decision{segment: "0"})
+	decider := s.tasks.shard.decider()
+	return c, decider.encodeEvents(c, &Decision{segment: "0"})
 }
 
 func (s *speculation) send(ctx context.Context, what *Supposed) (Outcome, error) {
@@ -217,43 +217,23 @@ func (s *speculation) repeated(ctx context.Context, c *command) (out Outcome, fo
 }
 
 // decide coerces a command and decides it.
-func (s *speculation) decide(ctx context.Context, c *command) (*Commit, error) {
-	coerced, err := s.tasks.coerce(ctx, nil, c)
-	if err != nil {
-		return nil, asError(err, tagCoerce).of(c.ID)
+func (s *speculation) decide(ctx context.Context, c *command) (commit *Commit, err error) {
+	decider := s.tasks.shard.decider()
+	if e := decider.coerce(c); e != nil {
+		return nil, e.of(c.ID)
 	}
-	if refusal, ok := coerced[0].(*Error); ok {
-		return nil, refusal
-	}
-	d, refusal := s.tasks.decision(c)
-	if refusal != nil {
+	d := Decision{reader: txReader{rowTx: &s.batch.rows}}
+	if refusal := decider.root(&d, c, &s.batch.pos); refusal != nil {
 		return nil, refusal.of(c.ID)
 	}
-	events, err := processed(ctx, c.value, d)
+	commit, err = decider.decideSafely(ctx, c, &d, &s.batch.pos)
 	if d.reader.err != nil {
 		return nil, d.reader.err
-	}
-	if err == nil {
-		err = s.tasks.conflict(d)
-	}
-	var commit *Commit
-	if err == nil {
-		commit, err = s.tasks.commit(c, d, events)
 	}
 	if err != nil {
 		return nil, asError(err, tagProcess).of(c.ID)
 	}
 	return commit, nil
-}
-
-// processed calls the program's decision; its panic fails it.
-func processed(ctx context.Context, c Command, d *Decision) (events []Event, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return c.ProcessCommand(ctx, d)
 }
 
 // fold accepts a commit, and folds its events.

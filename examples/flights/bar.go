@@ -16,13 +16,14 @@ import (
 type bar struct {
 	out   io.Writer
 	start time.Time
+	unit  string
 
 	mu    sync.Mutex
 	shown bool
 	first uint64 // the t that was there before
 }
 
-func newBar(out io.Writer) *bar { return &bar{out: out, start: time.Now()} }
+func newBar(out io.Writer) *bar { return &bar{out: out, start: time.Now(), unit: "commits"} }
 
 // hear is for Config.Progress.
 func (b *bar) hear(p cqrs.Progress) {
@@ -63,8 +64,8 @@ func (b *bar) draw(p cqrs.Progress) {
 		done = min(float64(p.T)/float64(p.Of), 1)
 	}
 	full := int(done * barWidth)
-	line := fmt.Sprintf("%s [%s%s] %3.0f%%  %d of %d commits", p.Aggregate,
-		strings.Repeat("#", full), strings.Repeat(".", barWidth-full), done*100, p.T, p.Of)
+	line := fmt.Sprintf("%s [%s%s] %3.0f%%  %d of %d %s", p.Aggregate,
+		strings.Repeat("#", full), strings.Repeat(".", barWidth-full), done*100, p.T, p.Of, b.unit)
 	if p.Rate > 0 {
 		line += fmt.Sprintf(", %.0f a second", p.Rate)
 	}

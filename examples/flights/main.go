@@ -13,7 +13,10 @@
 //	-history UA1545/2013-01-01/EWR  all versions of a flight
 //	-delays                         the longest chains of late departures: builds a second aggregate from the stored events
 //	-sql "SELECT ..."               SQL over the tables flights and carriers
+//	-audit                          decides again what the queue still keeps: what comes out otherwise?
+//	-scrub                          compares the log, the store and the tables: what differs?
 //
+// After -audit and -scrub the status is 1 when there are differences. With -rate they leave the machine to others.
 // With -asof 2013-01-10 the table, and every answer, is as of that instant.
 //
 // It works on local files, or on Kafka and DynamoDB, which several processes share, each with a folder of its own:
@@ -158,6 +161,8 @@ func (p *program) answer(ctx context.Context, newest, w world) (err error) {
 	})
 	ask(p.sql != "", func() error { return printSQL(ctx, p.out, w, p.sql) })
 	ask(p.delays, func() error { return p.chains(ctx, newest, w) })
+	ask(p.audit, func() error { return p.auditAll(ctx) })
+	ask(p.scrub, func() error { return p.scrubAll(ctx) })
 	return err
 }
 

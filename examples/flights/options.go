@@ -24,6 +24,8 @@ type options struct {
 	day             instant
 	delays          bool
 	sql             string
+	audit, scrub    bool
+	rate            int
 }
 
 // instant is a flag's value; nil when it was not given.
@@ -40,7 +42,8 @@ func (i *instant) Set(s string) error {
 const usage = `usage: flights [-data DIR] [-expect FILE] [-batch N] [-asof TIME] [servers] [questions] [FILE]
 
 Sends the commands of FILE (gzipped or not; - is the standard input), and then prints the table of the carriers, or the answers
-to the questions: -carrier, -tail, -history, -origin with -day, -delays, -sql. Without FILE it asks what the folder holds already.
+to the questions: -carrier, -tail, -history, -origin with -day, -delays, -sql, -audit, -scrub. Without FILE it asks what the
+folder holds already.
 `
 
 func parse(args []string, errs io.Writer) (o options, err error) {
@@ -60,6 +63,9 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	flags.Var(&o.day, "day", "the `day` for -origin, such as 2013-01-05")
 	flags.BoolVar(&o.delays, "delays", false, "the longest chains of delay; builds a second aggregate when it is not there yet")
 	flags.StringVar(&o.sql, "sql", "", "the rows of this `statement` over the tables flights and carriers")
+	flags.BoolVar(&o.audit, "audit", false, "decide again what the queue still keeps, and name the decisions that come out otherwise")
+	flags.BoolVar(&o.scrub, "scrub", false, "compare the log, the store and the tables, and name the differences")
+	flags.IntVar(&o.rate, "rate", 0, "with -audit and -scrub: so many `commands` a second at the most")
 	flags.Usage = func() {
 		fmt.Fprint(errs, usage)
 		flags.PrintDefaults()
@@ -77,6 +83,9 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 func (o *options) check() error {
 	if o.batch < 1 {
 		return errors.New("-batch must be at least 1")
+	}
+	if o.rate < 0 {
+		return errors.New("-rate must not be negative")
 	}
 	if (o.origin == "") != (o.day.at == nil) {
 		return errors.New("-origin and -day go together: -origin EWR -day 2013-01-05")
@@ -97,5 +106,5 @@ func (o *options) noFlights() error {
 
 // asks tells whether there is a question other than for the table.
 func (o *options) asks() bool {
-	return o.history != "" || o.tail != "" || o.carrier != "" || o.origin != "" || o.delays || o.sql != ""
+	return o.history != "" || o.tail != "" || o.carrier != "" || o.origin != "" || o.delays || o.sql != "" || o.audit || o.scrub
 }

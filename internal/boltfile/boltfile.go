@@ -121,6 +121,7 @@ func (f *File) boltOptions() *bbolt.Options {
 		FreelistType:    bbolt.FreelistMapType,
 		NoFreelistSync:  true,
 		NoSync:          f.opts.NoSync,
+		NoGrowSync:      f.opts.NoSync,
 		ReadOnly:        f.opts.ReadOnly,
 		InitialMmapSize: initialMmapSize,
 		NoStatistics:    true,

@@ -34,6 +34,9 @@ func (f *File) makeIfMissing() error {
 		return err
 	}
 	fail.Here("file: linked")
+	if f.opts.NoSync {
+		return nil
+	}
 	return SyncDir(dir)
 }
 
@@ -55,7 +58,7 @@ func (f *File) sweep() {
 }
 
 func (f *File) make(path string) error {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: f.opts.Timeout, NoFreelistSync: true})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: f.opts.Timeout, NoFreelistSync: true, NoSync: f.opts.NoSync, NoGrowSync: f.opts.NoSync})
 	if err != nil {
 		return err
 	}
