@@ -83,7 +83,7 @@ const (
 // told is what the feedback queue says of one command, as CloudEvents: one for each event, or one for the end without events.
 func (f *Feedback) told(now time.Time) ([]queue.Message, error) {
 	if len(f.Events) > 0 && f.Err == nil {
-		return f.tellEvents()
+		return f.tellEvents(now)
 	}
 	ce := cloudevents.Event{ID: ids.Foreign("feedback", f.Command.String()).String(), Source: source(f.Shard), Type: feedbackDone, Time: now}
 	switch {
@@ -125,15 +125,15 @@ func (f *Feedback) attributes() []cloudevents.Attr {
 	return list
 }
 
-func (f *Feedback) tellEvents() (msgs []queue.Message, err error) {
+func (f *Feedback) tellEvents(now time.Time) (msgs []queue.Message, err error) {
 	for i := range f.Events {
-		m, wrong := f.tellEvent(&f.Events[i], len(f.Events))
+		m, wrong := f.tellEvent(&f.Events[i], len(f.Events), now)
 		msgs, err = append(msgs, m), errors.Join(err, wrong)
 	}
 	return msgs, err
 }
 
-func (f *Feedback) tellEvent(r *Recorded, count int) (queue.Message, error) {
+func (f *Feedback) tellEvent(r *Recorded, count int, now time.Time) (queue.Message, error) {
 	at := time.UnixMilli(r.Time).UTC()
 	ce := cloudevents.Event{
 		ID: r.Event.ID.String(), Source: source(f.Shard), Type: r.Event.Type, Subject: r.Key, Time: at,
@@ -151,7 +151,7 @@ func (f *Feedback) tellEvent(r *Recorded, count int) (queue.Message, error) {
 			ce.Ext = append(ce.Ext, cloudevents.Attr{Name: t.Key, Value: t.Value})
 		}
 	}
-	return stamped(ce, at)
+	return stamped(ce, now)
 }
 
 // travels tells whether a trace header can be an attribute: its name is one of CloudEvents, and not one that is taken.

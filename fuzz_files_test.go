@@ -33,7 +33,7 @@ func FuzzPosition(f *testing.F) {
 func FuzzLogEntry(f *testing.F) {
 	r := store.Record{Envelope: store.Envelope{Command: uuid.Max, CommandType: "a"}, Prev: make([]byte, 32)}
 	f.Add(commitMessage(&Commit{Record: r, bytes: r.Append(nil)}).Value)
-	f.Add((&refusal{command: uuid.Max, err: Reject("no").encode()}).message(0).Value)
+	f.Add((&refusal{command: uuid.Max, err: Reject("no").encode()}).message().Value)
 	f.Add([]byte{logMagic, logVersion, logRefusal, 1})
 	f.Add([]byte{logMagic, logVersion + 1, logCommit})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -44,7 +44,7 @@ func FuzzLogEntry(f *testing.F) {
 				t.Errorf("%x: %+v", b, e)
 			}
 		case e.refusal != nil:
-			if !bytes.Equal(e.refusal.message(0).Value, b) {
+			if !bytes.Equal(e.refusal.message().Value, b) {
 				t.Errorf("the refusal %x was read as %+v", b, e.refusal)
 			}
 			_ = decodeError(e.refusal.err).Error()

@@ -45,15 +45,15 @@ type refusal struct {
 
 func commitMessage(c *Commit) queue.Message {
 	value := append(make([]byte, 0, logHead+len(c.bytes)), logMagic, logVersion, logCommit)
-	return queue.Message{Key: []byte(c.Key), Value: append(value, c.bytes...), Time: c.Time}
+	return queue.Message{Key: []byte(c.Key), Value: append(value, c.bytes...)}
 }
 
-func (r *refusal) message(time int64) queue.Message {
+func (r *refusal) message() queue.Message {
 	value := append(make([]byte, 0, logHead+64+len(r.err)), logMagic, logVersion, logRefusal)
 	value = append(value, r.command[:]...)
 	value = append(value, r.payload[:]...)
 	value = append(value, r.prev[:]...)
-	return queue.Message{Value: append(value, r.err...), Time: time}
+	return queue.Message{Value: append(value, r.err...)}
 }
 
 // readEntry reads a message of the log. The entry points into it.
@@ -155,7 +155,9 @@ func (b *batch) admitRefusal(r *refusal, rebuilt bool) (now bool, err error) {
 }
 
 // toLog has a message appended to the log with the batch, and gives the offset that it will have if nobody else writes.
+// Its time is now, whatever the command's is: the queue's retention goes by it.
 func (b *batch) toLog(m queue.Message) (offset int64) {
+	m.Time = b.shard.rt.cfg.Now().UnixMilli()
 	b.log = append(b.log, m)
 	b.pos.offset++
 	return b.pos.offset - 1

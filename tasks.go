@@ -119,7 +119,7 @@ func (k *tasks) refuse(ctx context.Context, c *command, err error) ([]workflow.S
 	}
 	if k.logged {
 		r := refusal{command: c.ID, payload: c.payload, prev: k.batch.pos.digest, err: m.refusal}
-		k.batch.toLog(r.message(c.Time.UnixMilli()))
+		k.batch.toLog(r.message())
 	}
 	return k.one(e)
 }
