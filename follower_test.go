@@ -48,9 +48,20 @@ func amountsOf(t *testing.T, v cqrs.View) string {
 
 func fill(t *testing.T, rt *cqrs.Runtime, n int) {
 	t.Helper()
+	fillWith(t, rt, n, "")
+}
+
+// fillLarge fills with commits so large that building takes a step for every 2,000 of them.
+func fillLarge(t *testing.T, rt *cqrs.Runtime, n int) {
+	t.Helper()
+	fillWith(t, rt, n, strings.Repeat("x", 4100))
+}
+
+func fillWith(t *testing.T, rt *cqrs.Runtime, n int, mode string) {
+	t.Helper()
 	commands := make([]add, n)
 	for i := range commands {
-		commands[i] = add{Name: "a", By: i % 3}
+		commands[i] = add{Name: "a", By: i % 3, Mode: mode}
 	}
 	receipts := sendAll(t, rt, commands...)
 	for _, r := range receipts {
@@ -233,7 +244,7 @@ func (c counted) AggregateEvent(ctx context.Context, tx *cqrs.Tx, e cqrs.Event) 
 func TestAggregateStoppedWhileItIsBuilt(t *testing.T) {
 	dir, cfg := t.TempDir(), counterConfig()
 	rt, _, stop := start(t, dir, cfg)
-	fill(t, rt, 7000)
+	fillLarge(t, rt, 7000)
 	stop()
 
 	c := counted{byAmount{factor: 1}, new(atomic.Int64), 3000, make(chan struct{}), make(chan struct{})}
@@ -260,7 +271,7 @@ func TestAggregateStoppedWhileItIsBuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	came := rt.Shard(0).Aggregate("amounts").View().T()
-	if err := rt.Close(); err != nil || came < 2000 || came >= 7030 {
+	if err := rt.Close(); err != nil || came == 0 || came >= 7000 {
 		t.Fatalf("it had come to t %d (%v)", came, err)
 	}
 	before := c.folded.Load()
