@@ -3,6 +3,7 @@ package cqrs
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/cqrs-server/cqrs/queue"
@@ -88,4 +89,23 @@ func DigestOf(records []store.Record) (d Digest) {
 func LetterOf(e *Error, value []byte) []byte {
 	e.origin = &command{message: queue.Message{Value: value}}
 	return encodeLetter(e, 1<<20)
+}
+
+// Versions counts the versions of the first shard's own aggregate that its file holds something of.
+func Versions(t *testing.T, rt *Runtime) int {
+	t.Helper()
+	found := map[string]bool{}
+	err := rt.files[0].View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
+			if rest, ok := strings.CutPrefix(string(name), "aggregate/main@"); ok {
+				version, _, _ := strings.Cut(rest, "/")
+				found[version] = true
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(found)
 }

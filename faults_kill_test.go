@@ -147,10 +147,16 @@ func TestKilledWhileManySend(t *testing.T) {
 // killSender lets the child work until it has taken a command, and a while longer.
 func killSender(t *testing.T, dir string, after time.Duration) {
 	t.Helper()
+	killChild(t, "kill", dir, after)
+}
+
+// killChild lets a child work until it has written to the file of what was taken, and a while longer.
+func killChild(t *testing.T, name, dir string, after time.Duration) {
+	t.Helper()
 	taken := filepath.Join(dir, "taken")
 	before := sizeOf(taken)
 	var out bytes.Buffer
-	cmd := asChild(exec.Command(os.Args[0], childArgs), "kill", dir)
+	cmd := asChild(exec.Command(os.Args[0], childArgs), name, dir)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -197,7 +203,11 @@ func quiet(t *testing.T, dir string, cfg cqrs.Config) *cqrs.Runtime {
 
 func readIDs(t *testing.T, path string) (ids []uuid.UUID) {
 	t.Helper()
-	for _, line := range readLines(t, path) {
+	return parseIDs(readLines(t, path))
+}
+
+func parseIDs(lines []string) (ids []uuid.UUID) {
+	for _, line := range lines {
 		ids = append(ids, uuid.MustParse(line))
 	}
 	return ids

@@ -2,9 +2,11 @@ package cqrs_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cqrs-server/cqrs"
@@ -46,9 +48,20 @@ func amountsOf(t *testing.T, v cqrs.View) string {
 
 func fill(t *testing.T, rt *cqrs.Runtime, n int) {
 	t.Helper()
+	fillWith(t, rt, n, "")
+}
+
+// fillLarge fills with commits so large that building takes a step for every 2,000 of them.
+func fillLarge(t *testing.T, rt *cqrs.Runtime, n int) {
+	t.Helper()
+	fillWith(t, rt, n, strings.Repeat("x", 4100))
+}
+
+func fillWith(t *testing.T, rt *cqrs.Runtime, n int, mode string) {
+	t.Helper()
 	commands := make([]add, n)
 	for i := range commands {
-		commands[i] = add{Name: "a", By: i % 3}
+		commands[i] = add{Name: "a", By: i % 3, Mode: mode}
 	}
 	receipts := sendAll(t, rt, commands...)
 	for _, r := range receipts {
@@ -207,5 +220,78 @@ func TestVersionThatWasForgotten(t *testing.T) {
 	cfg.Version, cfg.Aggregator = "2", counting{}
 	if rt, _, _ := start(t, dir, cfg); value(t, rt.View(), "a") != 4 {
 		t.Error("the tables have changed")
+	}
+}
+
+// counted counts what it folds, and waits at one event until it is released.
+type counted struct {
+	byAmount
+	folded   *atomic.Int64
+	waitAt   int64
+	waiting  chan struct{}
+	released chan struct{}
+}
+
+func (c counted) AggregateEvent(ctx context.Context, tx *cqrs.Tx, e cqrs.Event) error {
+	if c.folded.Add(1) == c.waitAt {
+		close(c.waiting)
+		<-c.released
+	}
+	return c.byAmount.AggregateEvent(ctx, tx, e)
+}
+
+// An aggregate that is being built while commands flow can be stopped, and goes on where it was.
+func TestAggregateStoppedWhileItIsBuilt(t *testing.T) {
+	dir, cfg := t.TempDir(), counterConfig()
+	rt, _, stop := start(t, dir, cfg)
+	fillLarge(t, rt, 7000)
+	stop()
+
+	c := counted{byAmount{factor: 1}, new(atomic.Int64), 3000, make(chan struct{}), make(chan struct{})}
+	cfg.Aggregates = []cqrs.Aggregate{{Name: "amounts", Aggregator: c, Tables: []cqrs.AnyTable{amounts}}}
+	rt, err := cqrs.Open(dir, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stopRun := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- rt.Run(ctx) }()
+	<-c.waiting
+	fill(t, rt, 30) // commands do not wait for it
+	if side := rt.Shard(0).Aggregate("amounts"); side.View().T() == 0 || side.View().T() >= 3000 {
+		t.Errorf("it has come to t %d", side.View().T())
+	}
+	stopRun()
+	close(c.released)
+	if err := errors.Join(<-ended, rt.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	if rt, err = cqrs.Open(dir, cfg); err != nil {
+		t.Fatal(err)
+	}
+	came := rt.Shard(0).Aggregate("amounts").View().T()
+	if err := rt.Close(); err != nil || came == 0 || came >= 7000 {
+		t.Fatalf("it had come to t %d (%v)", came, err)
+	}
+	before := c.folded.Load()
+	rt, _, _ = start(t, dir, cfg)
+	side := rt.Shard(0).Aggregate("amounts")
+	fill(t, rt, 30)
+	at := rt.View().T()
+	if _, err := side.AtLeast(patience(t), at); err != nil {
+		t.Fatal(err)
+	}
+	if again := before + int64(at-came); c.folded.Load() != again {
+		t.Errorf("%d events were folded, wanted %d: it did not go on where it was", c.folded.Load(), again)
+	}
+	sum := 0
+	for a, err := range amounts.All(side.AsOf(at)) {
+		if sum += a.Times; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if mine, _ := side.Digest(); uint64(sum) != at {
+		t.Errorf("%d of %d events are counted (%x)", sum, at, mine)
 	}
 }

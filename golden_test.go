@@ -254,7 +254,7 @@ type goldenCase struct {
 	} `json:"views_as_of"`
 }
 
-// goldenDiffers names the cases in which ours is meant to differ, or waits for unique indexes, and why. What is not said here must
+// goldenDiffers names the cases in which ours is meant to differ, and why. What is not said here must
 // match.
 var goldenDiffers = map[string]string{
 	"register-octal-age":          "\"031\" is thirty-one here, not octal",

@@ -142,6 +142,7 @@ func unpack(ctx context.Context, dir string, r io.Reader) error {
 			}
 		}
 	}
+	_, _ = archive.Next() // the archive's end: who writes it into a pipe waits until it is read
 	return errors.Join(checkFiles(dir, found), boltfile.SyncDir(dir))
 }
 

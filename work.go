@@ -123,8 +123,8 @@ func (w *work) foldOne(ctx context.Context, c *Commit, index int) *Error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, boltfile.ErrDamaged) { // it is not the fold that is at fault
-		w.err = errors.Join(w.err, err)
+	if damaged := w.folds.reader.err; errors.Is(damaged, boltfile.ErrDamaged) { // it is not the fold that is at fault
+		w.err = errors.Join(w.err, damaged)
 	}
 	w.pos.failed = failures
 	w.err = errors.Join(w.err, w.rows.rollback(before))
