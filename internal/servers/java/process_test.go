@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -54,4 +55,37 @@ func TestServerThatNeverAnswers(t *testing.T) {
 	}
 	p.Kill()
 	p.Kill() // it is gone already
+}
+
+// A process that was paused does nothing any more, from when Pause returns.
+func TestPause(t *testing.T) {
+	p := fakeJava(t, `while :; do echo x; done`)
+	size := func() int64 {
+		info, err := os.Stat(p.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	for range 20 {
+		if err := p.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		stopped := size()
+		for range 1000 {
+			if now := size(); now != stopped {
+				t.Fatalf("it has written %d bytes while it was paused", now-stopped)
+			}
+		}
+		if err := p.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		for size() == stopped {
+			runtime.Gosched()
+		}
+	}
+	p.Kill()
+	if err := p.Pause(); err == nil {
+		t.Error("a process that is gone was paused")
+	}
 }
