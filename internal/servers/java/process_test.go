@@ -57,9 +57,26 @@ func TestServerThatNeverAnswers(t *testing.T) {
 	p.Kill() // it is gone already
 }
 
+// TestWritesOnManyThreads is no test, but what TestPause pauses.
+func TestWritesOnManyThreads(t *testing.T) {
+	if os.Getenv("CQRS_TEST_WRITES") == "" {
+		t.Skip("TestPause runs it, in a process of its own")
+	}
+	for range 8 {
+		go func() {
+			runtime.LockOSThread()
+			for {
+				os.Stdout.WriteString("x")
+			}
+		}()
+	}
+	select {}
+}
+
 // A process that was paused does nothing any more, from when Pause returns.
 func TestPause(t *testing.T) {
-	p := fakeJava(t, `while :; do echo x; done`)
+	t.Setenv("CQRS_TEST_WRITES", "1")
+	p := fakeJava(t, "exec "+os.Args[0]+" -test.run=TestWritesOnManyThreads")
 	size := func() int64 {
 		info, err := os.Stat(p.log)
 		if err != nil {
@@ -67,12 +84,15 @@ func TestPause(t *testing.T) {
 		}
 		return info.Size()
 	}
-	for range 20 {
+	for size() == 0 {
+		runtime.Gosched()
+	}
+	for range 50 {
 		if err := p.Pause(); err != nil {
 			t.Fatal(err)
 		}
 		stopped := size()
-		for range 1000 {
+		for range 200 {
 			if now := size(); now != stopped {
 				t.Fatalf("it has written %d bytes while it was paused", now-stopped)
 			}
