@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -54,4 +55,57 @@ func TestServerThatNeverAnswers(t *testing.T) {
 	}
 	p.Kill()
 	p.Kill() // it is gone already
+}
+
+// TestWritesOnManyThreads is no test, but what TestPause pauses.
+func TestWritesOnManyThreads(t *testing.T) {
+	if os.Getenv("CQRS_TEST_WRITES") == "" {
+		t.Skip("TestPause runs it, in a process of its own")
+	}
+	for range 8 {
+		go func() {
+			runtime.LockOSThread()
+			for {
+				os.Stdout.WriteString("x")
+			}
+		}()
+	}
+	select {}
+}
+
+// A process that was paused does nothing any more, from when Pause returns.
+func TestPause(t *testing.T) {
+	t.Setenv("CQRS_TEST_WRITES", "1")
+	p := fakeJava(t, "exec "+os.Args[0]+" -test.run=TestWritesOnManyThreads")
+	size := func() int64 {
+		info, err := os.Stat(p.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	for size() == 0 {
+		runtime.Gosched()
+	}
+	for range 50 {
+		if err := p.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		stopped := size()
+		for range 200 {
+			if now := size(); now != stopped {
+				t.Fatalf("it has written %d bytes while it was paused", now-stopped)
+			}
+		}
+		if err := p.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		for size() == stopped {
+			runtime.Gosched()
+		}
+	}
+	p.Kill()
+	if err := p.Pause(); err == nil {
+		t.Error("a process that is gone was paused")
+	}
 }

@@ -9,6 +9,4 @@ import (
 
 func terminate(p *os.Process) { p.Signal(syscall.SIGTERM) }
 
-func pause(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
-
 func resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
