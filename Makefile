@@ -58,5 +58,6 @@ soak-kills:
 vuln:
 	-$(TOOL) govulncheck ./...
 
+# Without Java, and without servers that run already, the lines that need servers are left out.
 bench:
-	cd bench && $(GO) run . $(BENCH)
+	@if command -v java >/dev/null || [ -n "$$CQRS_KAFKA" ]; then $(SERVERS) $(GO) run -C bench . $(BENCH); else $(GO) run -C bench . $(BENCH); fi

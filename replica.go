@@ -69,13 +69,17 @@ func (s *Shard) admitEntry(e *entry) (*Commit, error) {
 		return nil, err
 	}
 	s.rt.types.decodeStored(c)
-	if len(c.Record.Remarks) > 0 {
-		_ = json.Unmarshal(c.Record.Remarks, &c.remarks) // those of another version of the code may be lost
-	}
+	c.readRemarks()
 	if now {
 		b.done = append(b.done, ended{commit: c})
 	}
 	return c, nil
+}
+
+func (c *Commit) readRemarks() {
+	if len(c.Record.Remarks) > 0 {
+		_ = json.Unmarshal(c.Record.Remarks, &c.remarks) // those of another version of the code may be lost
+	}
 }
 
 func (s *Shard) admitRefusal(r *refusal) error {
@@ -232,11 +236,17 @@ func (s *Shard) fromStore(ctx context.Context, start int64) error {
 		return err
 	}
 	meter := newMeter(s.rt.cfg.Progress, "main", s.agg)
+	var awaited []ended
 	err = s.batch.work.build(ctx, building{
 		store: s.rt.store, to: last, alone: s.rt.stepped,
-		also: func(commits []Commit) error { return s.fromStorePart(start, commits) },
+		also: func(commits []Commit) error {
+			awaited = append(awaited, s.awaited(commits)...)
+			return s.fromStorePart(start, commits)
+		},
 		saved: func(p position) {
 			s.publish(p)
+			s.rt.receipts.settle(awaited)
+			awaited = awaited[:0]
 			meter.show(p.t, last)
 		},
 	})
@@ -247,6 +257,19 @@ func (s *Shard) fromStore(ctx context.Context, start int64) error {
 		return fmt.Errorf("build shard %d from the store: %w", s.n, err)
 	}
 	return s.skipTo(ctx, start)
+}
+
+// awaited is those commits that somebody waits for: they were accepted before this process has read the log.
+func (s *Shard) awaited(commits []Commit) (list []ended) {
+	for i := range commits {
+		if s.rt.receipts.waitsFor(commits[i].Command) {
+			c := &Commit{Record: commits[i].Record}
+			s.rt.types.decodeStored(c)
+			c.readRemarks()
+			list = append(list, ended{commit: c})
+		}
+	}
+	return list
 }
 
 // fromStorePart writes, into their transaction, what commits from the store bring along.
@@ -358,29 +381,37 @@ func (s *Shard) listen(ctx context.Context) {
 	}
 }
 
-// hearAll hears what the feedback queue holds by now, and tells how many commands that was about.
+// hearAll hears what the feedback queue holds by now, and tells how many messages that were.
 func (s *Shard) hearAll(ctx context.Context) (n int, err error) {
 	from, err := s.hearing(ctx)
 	if err != nil {
 		return 0, err
 	}
 	_, end, err := s.rt.queue.Bounds(ctx, topicFeedback, s.n)
-	if err != nil || from >= end {
-		return 0, err
+	part := Feedback{Shard: s.n}
+	for first := from; err == nil && from < end; n = int(from - first) {
+		from, err = s.hearSome(ctx, from, &part)
 	}
-	for f, err := range s.rt.Feedback(ctx, s.n, from) {
-		if f.Offset < 0 {
-			return n, err
+	return n, err
+}
+
+// hearSome hears some of the messages that are there. It waits for no others: what the last of them begins may never come to its end.
+func (s *Shard) hearSome(ctx context.Context, from int64, part *Feedback) (next int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	msgs, err := s.rt.queue.Read(ctx, topicFeedback, s.n, from, 1000)
+	for i := range msgs {
+		whole, wrong := part.hear(&msgs[i])
+		if part.Offset = msgs[i].Offset; whole && wrong == nil {
+			s.hear(part)
 		}
-		s.heardUpTo(f.Offset + 1)
-		if n++; err == nil {
-			s.hear(&f)
+		if whole || wrong != nil {
+			*part = Feedback{Shard: s.n}
 		}
-		if f.Offset+1 >= end {
-			break
-		}
+		from = msgs[i].Offset + 1
 	}
-	return n, nil
+	s.heardUpTo(from)
+	return from, err
 }
 
 // hearing is where to listen on: at first at the end.

@@ -63,6 +63,7 @@ func (k *tasks) repeated(c *command, m mark) ([]workflow.Segment, error) {
 		return k.one(decodeError(m.refusal))
 	}
 	commit := &Commit{Repeat: true, command: c}
+	commit.Payload = c.payload
 	commit.Envelope = store.Envelope{
 		Shard: k.shard.n, T: m.t, Command: c.ID, CommandType: c.Type, Key: c.Key, Time: c.Time.UnixMilli(), Code: c.Code,
 	}

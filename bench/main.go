@@ -29,6 +29,10 @@ var benchmarks = []benchmark{
 	rebuild,
 	january,
 	depth,
+	kafkaTwoHops,
+	kafkaGoka,
+	kafkaIdle,
+	dynamoCPU,
 }
 
 func main() { os.Exit(run(os.Args[1:], benchmarks, os.Stdout, os.Stderr)) }

@@ -1,6 +1,6 @@
 // Command seats sells the seats of a concert to 50 buyers who all buy at the same time, and never sells one twice.
 //
-//	seats [-consistency serializable|unchanged|asofbasis] [-data DIR] [-buyers N] [-rows N] [-width N]
+//	seats [-consistency serializable|unchanged|asofbasis] [-data DIR] [-buyers N] [-rows N] [-width N] [-kafka BROKERS] [-dynamodb URL] [-create]
 //
 // A buyer looks at a view, chooses seats that are free there, and orders them, with the t of the view as the order's basis. Meanwhile
 // others do the same. What happens to a buyer who comes too late is a matter of the consistency:
@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/examples/internal/servers"
 )
 
 func main() {
@@ -40,6 +41,7 @@ type options struct {
 	data, consistency   string
 	buyers, rows, width int
 	mode                cqrs.Consistency
+	servers             servers.Flags
 }
 
 var modes = map[string]cqrs.Consistency{
@@ -54,6 +56,7 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	flags.IntVar(&o.buyers, "buyers", 50, "buyers at the same time")
 	flags.IntVar(&o.rows, "rows", 20, "rows of the hall, 1 to 26")
 	flags.IntVar(&o.width, "width", 25, "seats of a row, 1 to 99")
+	o.servers.Add(flags, "seats-")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -84,7 +87,15 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (err error) {
 		}
 		defer os.RemoveAll(o.data)
 	}
-	rt, err := cqrs.Open(o.data, config(o.mode))
+	on, err := o.servers.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, on.Close()) }()
+	cfg := config(o.mode)
+	cfg.Queue = on.Queue // nil: local files
+	cfg.Store = on.Store
+	rt, err := cqrs.Open(o.data, cfg)
 	if err != nil {
 		return err
 	}

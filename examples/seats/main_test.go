@@ -12,6 +12,7 @@ import (
 
 	"github.com/cqrs-server/cqrs"
 	"github.com/cqrs-server/cqrs/cqrstest"
+	"github.com/cqrs-server/cqrs/examples/internal/servers"
 )
 
 func patience(t *testing.T) context.Context {
@@ -206,6 +207,21 @@ func TestCommand(t *testing.T) {
 					t.Errorf("%s does not say %q:\n%s", name, want, out.String())
 				}
 			}
+		}
+	}
+}
+
+// On Kafka and DynamoDB it is the same sale.
+func TestCommandOnServers(t *testing.T) {
+	args := append(servers.ForTest(t).Args(), "-data", t.TempDir(), "-rows", "4", "-width", "10", "-buyers", "12")
+	var out strings.Builder
+	if err := run(patience(t), args, &out, io.Discard); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	for _, want := range []string{"40 seats are free; 12 buyers, each order is unchanged", "the check: 40 seats, 40 sold, 40 tickets of",
+		"more than one owner:                         0\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
 		}
 	}
 }

@@ -1,5 +1,6 @@
 // Command user walks through the story of the original cqrs-server's introduction: a user is registered, changed and disabled, looks at
 // three pages, and everything that happened can be seen. Its data stays in the folder given by -data: run again, it goes on from there.
+// With -kafka and -dynamodb it is the same story on servers. (There are no -shards: a name is taken once, in one world.)
 package main
 
 import (
@@ -13,31 +14,45 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/examples/internal/servers"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/google/uuid"
 )
 
 func main() {
 	data := flag.String("data", "data/user", "the data `folder`")
+	var on servers.Flags
+	on.Add(flag.CommandLine, "user-")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *data, os.Stdout); err != nil {
+	if err := run(ctx, *data, on, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "user:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, data string, out io.Writer) (err error) {
+func run(ctx context.Context, data string, flags servers.Flags, out io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	rt, err := cqrs.Open(data, config())
+	on, err := flags.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, on.Close()) }()
+	cfg := config()
+	cfg.Queue = on.Queue // nil: local files
+	cfg.Store = on.Store
+	rt, err := cqrs.Open(data, cfg)
 	if err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- rt.Run(context.Background()) }()
 	defer func() { err = errors.Join(err, rt.Close(), <-ended) }()
+	if _, err := rt.Shard(0).Sync(ctx); err != nil { // what other processes did belongs to the story
+		return err
+	}
 	s := &story{ctx: ctx, rt: rt, out: out}
 	s.tell()
 	return s.err
@@ -59,7 +74,7 @@ func (s *story) say(format string, args ...any) {
 
 func (s *story) tell() {
 	if t := s.rt.View().T(); t > 0 {
-		s.say("The folder holds the data of an earlier run: t is %d. The story goes on from there.\n", t)
+		s.say("There are the data of an earlier run: t is %d. The story goes on from there.\n", t)
 	}
 	s.say("1. Register Bob, 31. The command goes into the queue, is decided, and its event is stored and folded:")
 	s.send(Register{Name: "Bob", Age: 31})

@@ -6,12 +6,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/cqrs-server/cqrs/examples/internal/servers"
 )
 
-func tell(t *testing.T, dir string) string {
+func tell(t *testing.T, dir string, on servers.Flags) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := run(context.Background(), dir, &out); err != nil {
+	if err := run(context.Background(), dir, on, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	return out.String()
@@ -26,17 +28,24 @@ func wantLines(t *testing.T, story string, lines ...string) {
 	}
 }
 
-func TestStory(t *testing.T) {
+func TestStory(t *testing.T) { checkStory(t, servers.Flags{}) }
+
+func TestStoryOnServers(t *testing.T) { checkStory(t, servers.ForTest(t)) }
+
+func checkStory(t *testing.T, on servers.Flags) {
 	dir := t.TempDir()
-	first := tell(t, dir)
+	first := tell(t, dir, on)
 	wantLines(t, first,
 		`Name:Bob Age:31`, `The view count is 3\.`, `as of t 3, .* view count 0, disabled`, `   6 events\.`,
-		`"user/nope" is not named in Config.Commands \(command .*, dev, command-coerce\)`,
+		`"user/nope" is not named in Config.Commands \(command .*, dev, command-coerce\)`, `dead letters: 1\.`,
 		`the same answer \(t 6\)\. The view count is still 3, and t still 6`)
 	if strings.Contains(first, "earlier run") {
 		t.Error("a new folder has data of an earlier run")
 	}
-	second := tell(t, dir)
+	if on.Kafka != "" {
+		dir = t.TempDir() // another process, on another machine
+	}
+	second := tell(t, dir, on)
 	wantLines(t, second, `earlier run: t is 6`, `user/register-failed`, `The view count is 6\.`, `   12 events\.`,
 		`as of t 9, .* view count 3`)
 }

@@ -59,33 +59,81 @@ func (e Event) Message() (queue.Message, error) {
 	if err := e.faults(); err != nil {
 		return queue.Message{}, e.explain(err)
 	}
-	m := queue.Message{Value: e.Data, Headers: make([]queue.Header, 0, 7+len(e.Ext))}
-	add := func(header, value string) {
-		if value != "" {
-			m.Headers = append(m.Headers, queue.Header{Key: header, Value: []byte(value)})
-		}
-	}
-	add("ce_specversion", specVersion)
-	add("ce_id", e.ID)
-	add("ce_source", e.Source)
-	add("ce_type", e.Type)
-	add("ce_subject", e.Subject)
+	m := queue.Message{Value: e.Data}
+	h := newHeaders(7+len(e.Ext), &e)
+	h.add("ce_specversion", specVersion)
+	h.add("ce_id", e.ID)
+	h.add("ce_source", e.Source)
+	h.add("ce_type", e.Type)
+	h.add("ce_subject", e.Subject)
 	if !e.Time.IsZero() {
 		m.Time = e.Time.UnixMilli()
-		add("ce_time", e.Time.UTC().Format(time.RFC3339Nano))
+		h.addTime("ce_time", e.Time)
 	}
-	add("content-type", e.ContentType)
+	h.add("content-type", e.ContentType)
 	for _, a := range sorted(e.Ext) {
-		m.Headers = append(m.Headers, queue.Header{Key: "ce_" + a.Name, Value: []byte(a.Value)})
+		h.extend(a)
 	}
-	if key := e.Attr("partitionkey"); key != "" {
-		m.Key = []byte(key)
+	if m.Headers = h.list; e.Attr("partitionkey") != "" {
+		m.Key = []byte(e.Attr("partitionkey"))
 	}
 	return m, nil
 }
 
+// headers writes headers, the names and the values of all of them in one piece of memory each.
+type headers struct {
+	list   []queue.Header
+	names  strings.Builder
+	values []byte
+}
+
+func newHeaders(most int, e *Event) *headers {
+	names, values := 0, len(specVersion)+len(e.ID)+len(e.Source)+len(e.Type)+len(e.Subject)+len(e.ContentType)+len(time.RFC3339Nano)
+	for _, a := range e.Ext {
+		names, values = names+len(prefix)+len(a.Name), values+len(a.Value)
+	}
+	h := &headers{list: make([]queue.Header, 0, most), values: make([]byte, 0, values)}
+	h.names.Grow(names)
+	return h
+}
+
+const prefix = "ce_" // of the headers' names
+
+// add leaves out what is empty.
+func (h *headers) add(name, value string) {
+	if value != "" {
+		from := len(h.values)
+		h.values = append(h.values, value...)
+		h.close(name, from)
+	}
+}
+
+func (h *headers) addTime(name string, t time.Time) {
+	from := len(h.values)
+	h.values = t.UTC().AppendFormat(h.values, time.RFC3339Nano)
+	h.close(name, from)
+}
+
+func (h *headers) extend(a Attr) {
+	from, at := len(h.values), h.names.Len()
+	h.names.WriteString(prefix)
+	h.names.WriteString(a.Name)
+	h.values = append(h.values, a.Value...)
+	h.close(h.names.String()[at:], from)
+}
+
+// close ends a header whose value begins at from.
+func (h *headers) close(name string, from int) {
+	h.list = append(h.list, queue.Header{Key: name, Value: h.values[from:len(h.values):len(h.values)]})
+}
+
 func sorted(ext []Attr) []Attr {
-	return slices.SortedFunc(slices.Values(ext), func(a, b Attr) int { return strings.Compare(a.Name, b.Name) })
+	byName := func(a, b Attr) int { return strings.Compare(a.Name, b.Name) }
+	if !slices.IsSortedFunc(ext, byName) {
+		ext = slices.Clone(ext)
+		slices.SortFunc(ext, byName)
+	}
+	return ext
 }
 
 // faults is everything that is wrong with the attributes.
@@ -116,6 +164,9 @@ func checkValue(name, value string) error {
 	if len(value) > maxValue {
 		return fmt.Errorf("attribute %s has %d bytes, and the limit is %d", name, len(value), maxValue)
 	}
+	if isPlain(value) {
+		return nil
+	}
 	if !utf8.ValidString(value) {
 		return fmt.Errorf("attribute %s is not UTF-8: %.64q", name, value)
 	}
@@ -125,6 +176,16 @@ func checkValue(name, value string) error {
 		}
 	}
 	return nil
+}
+
+// isPlain tells whether all characters are printable ASCII, as they mostly are.
+func isPlain(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 func isNoncharacter(r rune) bool {
@@ -140,7 +201,7 @@ func checkTime(t time.Time) error {
 
 // checkContentType takes JSON, in UTF-8.
 func checkContentType(value string) error {
-	if value == "" {
+	if value == "" || value == "application/json" {
 		return nil
 	}
 	if err := checkValue("datacontenttype", value); err != nil {
@@ -165,7 +226,9 @@ func checkExt(ext []Attr) error {
 	}
 	var errs []error
 	for i, a := range ext {
-		errs = append(errs, checkName(a.Name), checkValue(a.Name, a.Value))
+		if err := errors.Join(checkName(a.Name), checkValue(a.Name, a.Value)); err != nil {
+			errs = append(errs, err)
+		}
 		if slices.ContainsFunc(ext[:i], func(b Attr) bool { return a.Name == b.Name }) {
 			errs = append(errs, twice(a.Name))
 		}

@@ -67,7 +67,7 @@ type batch struct {
 
 func newCall(msgs []queue.Message, maxBatch int) *call {
 	c := &call{maxBatch: maxBatch, done: make(chan struct{}), offsets: make([]int64, 0, len(msgs))}
-	var b batch
+	b := batch{records: make([]*sarama.Record, 0, len(msgs)), times: make([]int64, 0, len(msgs))}
 	records := copyOf(msgs)
 	for i := range msgs {
 		size := encodedSize(&msgs[i])
@@ -84,29 +84,49 @@ func newCall(msgs []queue.Message, maxBatch int) *call {
 
 // copyOf makes records of messages, with all bytes in one block.
 func copyOf(msgs []queue.Message) []sarama.Record {
-	size := 0
+	size, count := 0, 0
 	for i := range msgs {
-		size += msgs[i].Size()
+		size, count = size+msgs[i].Size(), count+len(msgs[i].Headers)
 	}
-	block := make([]byte, 0, size)
-	keep := func(b []byte) []byte {
-		if b == nil {
-			return nil
-		}
-		from := len(block)
-		block = append(block, b...)
-		return block[from:len(block):len(block)]
-	}
+	k := copier{block: make([]byte, 0, size), headers: make([]sarama.RecordHeader, 0, count), list: make([]*sarama.RecordHeader, 0, count)}
 	records := make([]sarama.Record, len(msgs))
 	for i := range msgs {
 		m := &msgs[i]
-		records[i].Key, records[i].Value = keep(m.Key), keep(m.Value)
-		for _, h := range m.Headers {
-			header := &sarama.RecordHeader{Key: keep([]byte(h.Key)), Value: keep(h.Value)}
-			records[i].Headers = append(records[i].Headers, header)
-		}
+		records[i].Key, records[i].Value = k.keep(m.Key), k.keep(m.Value)
+		records[i].Headers = k.keepHeaders(m.Headers)
 	}
 	return records
+}
+
+// copier has room for all bytes and headers of some messages.
+type copier struct {
+	block   []byte
+	headers []sarama.RecordHeader
+	list    []*sarama.RecordHeader
+}
+
+func (k *copier) keep(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	from := len(k.block)
+	k.block = append(k.block, b...)
+	return k.block[from:len(k.block):len(k.block)]
+}
+
+func (k *copier) keepHeaders(headers []queue.Header) []*sarama.RecordHeader {
+	if len(headers) == 0 {
+		return nil
+	}
+	first := len(k.list)
+	for _, h := range headers {
+		from := len(k.block)
+		k.block = append(k.block, h.Key...)
+		key := k.block[from:len(k.block):len(k.block)]
+		k.headers = append(k.headers, sarama.RecordHeader{Key: key, Value: k.keep(h.Value)})
+		k.list = append(k.list, &k.headers[len(k.headers)-1])
+	}
+	return k.list[first:len(k.list):len(k.list)]
 }
 
 // finish tells the caller. A batch that was not added after others that were leaves it unknown.

@@ -137,9 +137,6 @@ func (q *Queue) metadata(ctx context.Context, topic string) (*sarama.TopicMetada
 
 // find tells when a partition does not exist. It asks the cluster when the partition was not seen before.
 func (q *Queue) find(ctx context.Context, p partition) error {
-	if err := checkName(q.prefix + p.topic); err != nil {
-		return err
-	}
 	if q.life.Err() != nil {
 		return queue.ErrClosed
 	}
@@ -148,6 +145,9 @@ func (q *Queue) find(ctx context.Context, p partition) error {
 	}
 	if p.shard >= 0 && p.shard < q.known(p.topic) {
 		return nil
+	}
+	if err := checkName(q.prefix + p.topic); err != nil {
+		return err
 	}
 	n, err := ask(ctx, q, func() (int, error) { return q.count(p.topic) })
 	if err != nil {

@@ -41,21 +41,23 @@ func (w *writer) add(c *call) error {
 // await waits for the call's end. When ctx or the queue ends first, a call that was not begun is withdrawn, and nothing of
 // it was sent.
 func (w *writer) await(ctx context.Context, c *call) error {
-	ctx, cancel := w.queue.whileOpen(ctx)
-	defer cancel()
+	var cause error
 	select {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
+		cause = context.Cause(ctx)
+	case <-w.queue.life.Done():
+		cause = queue.ErrClosed
 	}
 	if w.withdraw(c) {
-		return context.Cause(ctx)
+		return cause
 	}
 	select {
 	case <-c.done:
 		return c.err
 	default:
-		return fmt.Errorf("%w: it was being sent: %w", queue.ErrUnknown, context.Cause(ctx))
+		return fmt.Errorf("%w: it was being sent: %w", queue.ErrUnknown, cause)
 	}
 }
 

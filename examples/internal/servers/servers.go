@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -29,6 +30,9 @@ type Flags struct {
 	Prefix   string // of the topics and of the table
 	Create   bool   // make them when they are not there
 	Shards   int    // 0: as many as there are
+
+	// Session is how long a process that is silent keeps its shards. 0: the queue's own choice.
+	Session time.Duration
 }
 
 // Add adds the flags that every example has to a set. prefix is the default of -prefix.
@@ -75,9 +79,12 @@ func (f *Flags) openQueue(ctx context.Context, s *Servers) error {
 	if f.Kafka == "" {
 		return nil
 	}
-	q, err := kafka.Open(ctx, strings.Split(f.Kafka, ","), kafka.Prefix(f.Prefix), kafka.Shards(f.Shards), kafka.OnError(func(err error) {
-		slog.Warn("kafka", "error", err)
-	}))
+	c := kafka.NewConfig()
+	if f.Session > 0 {
+		c.Consumer.Group.Session.Timeout = f.Session
+	}
+	q, err := kafka.Open(ctx, strings.Split(f.Kafka, ","), kafka.Prefix(f.Prefix), kafka.Shards(f.Shards), kafka.Config(c),
+		kafka.OnError(func(err error) { slog.Warn("kafka", "error", err) }))
 	if err != nil {
 		return err
 	}
