@@ -3,6 +3,7 @@ package cqrs_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,8 +15,11 @@ import (
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/queue/kafka"
 	"github.com/cqrs-server/cqrs/store"
+	"github.com/cqrs-server/cqrs/store/bolt"
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	boltqueue "github.com/cqrs-server/cqrs/queue/bolt"
 )
 
 // admin is a connection to the cluster's brokers beside the library.
@@ -309,6 +313,41 @@ func TestRebalancesAllTheTime(t *testing.T) {
 			return
 		case <-time.After(300 * time.Millisecond):
 			c.add(dir).stop()
+		}
+	}
+}
+
+func TestOldMessagesAreTrimmedBesideAStoreOfItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	cfg := counterConfig()
+	cfg.Retention = time.Nanosecond
+	s, err := bolt.Open(filepath.Join(t.TempDir(), "archive.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	cfg.Store = s
+	for range 2 { // it looks when it begins, and once a minute
+		rt, _, stop := start(t, dir, cfg)
+		for range 20 {
+			mustDo(t, rt, add{Name: "k1", By: 1})
+		}
+		stop()
+	}
+	rt, _, stop := start(t, dir, cfg)
+	mustDo(t, rt, add{Name: "k1", By: 1})
+	if got := value(t, rt.View(), "k1"); got != 41 {
+		t.Errorf("k1 is %d", got)
+	}
+	stop()
+	q, err := boltqueue.Open(filepath.Join(dir, "queue"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	for _, topic := range []string{"commands", "events", "feedback"} {
+		if start, end, err := q.Bounds(t.Context(), topic, 0); err != nil || start < 35 || end < 41 {
+			t.Errorf("%s has offsets %d to %d (%v)", topic, start, end, err)
 		}
 	}
 }

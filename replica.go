@@ -38,6 +38,9 @@ const readWithin = 10 * time.Second // for messages that are there
 func (s *Shard) logError(err error) error {
 	lost, ok := errors.AsType[*queue.RangeError](err)
 	switch {
+	case errors.Is(err, queue.ErrOtherTopic):
+		return fmt.Errorf("the topics of shard %d were deleted and made again. Stop all processes, see that the store is complete, and "+
+			"move the data folders away, so that they are built anew from it: %w", s.n, err)
 	case !ok:
 		return err
 	case lost.Want > lost.End:

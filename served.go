@@ -38,6 +38,8 @@ type served struct {
 	heard heardBefore
 	saved offsets   // what the queue was told of settled and handled
 	when  time.Time // when it was
+
+	trimmed time.Time // when the queue was last rid of what is old
 }
 
 // offsets are how far the work on a shard has come.
@@ -283,7 +285,7 @@ func (l *servedLog) Flush(ctx context.Context, _ []workflow.Segment) error {
 		return l.fence(ctx)
 	}
 	if err := l.queue.Append(ctx, topicEvents, l.shard.n, b.log); err != nil {
-		return fmt.Errorf("append to the log: %w", err)
+		return fmt.Errorf("append to the log: %w", l.shard.logError(err))
 	}
 	for i := range b.log {
 		if b.log[i].Offset != b.pos.offset-int64(len(b.log)-i) {

@@ -97,6 +97,7 @@ func (v *served) step(ctx context.Context, engine *workflow.Engine) (n int, err 
 		n++ // the commands were not asked
 	}
 	v.tellOffsets(ctx, n == 0)
+	v.trim(ctx)
 	return n, err
 }
 

@@ -22,7 +22,8 @@ import (
 )
 
 // Snapshot writes a copy of the data folder to w, as a tar archive, while everything goes on: each file as it is at one t. Use it as a
-// backup, or to begin a new machine with. Restore makes a folder of it.
+// backup, or to begin a new machine with. Restore makes a folder of it. A queue or a store of its own is not part of it, nor are the
+// commands that wait in the folder's queue files when there is only a store of its own.
 func (rt *Runtime) Snapshot(ctx context.Context, w io.Writer) error {
 	archive, sums := tar.NewWriter(&stoppable{ctx, w}), sums{}
 	for _, f := range slices.Backward(rt.files) { // aggregates before the shards that they follow: none may be ahead of its shard
