@@ -88,8 +88,8 @@ func (o *overlay) span(table uint16, from, to []byte) []*overRow {
 	return rows[min(begin, len(rows)):]
 }
 
-// enter makes sure that there is a transaction to read the file as of t with. What is supposed is worked out by the program's own code, which may take
-// long and may read by itself, so no transaction is open while that runs.
+// enter makes sure that there is a transaction to read the file as of t with. What is supposed is worked out by the program's own code,
+// which may take long and may read by itself, so no transaction is open while that runs.
 func (r *rowTx) enter(t uint64) (opened bool, err error) {
 	if r.tx != nil {
 		return false, nil
