@@ -59,3 +59,20 @@ func PayloadOf(e Envelope) [16]byte {
 	sum, _ := payloadDigest(&e, nil)
 	return sum
 }
+
+// ChangeFollower changes the digest of the first shard's first aggregate beside the main one.
+func ChangeFollower(t *testing.T, rt *Runtime) {
+	t.Helper()
+	a := rt.shards[0].followers[0].agg
+	err := a.file.Update(t.Context(), func(tx *bbolt.Tx) error {
+		p, err := a.positionIn(tx)
+		if err != nil {
+			return err
+		}
+		p.digest[0] ^= 1
+		return tx.Bucket(a.stateName).Put(positionKey, p.encode())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cqrs-server/cqrs"
@@ -403,5 +404,113 @@ func TestAuditAndScrubInACluster(t *testing.T) {
 	}
 	if _, err := sender.rt.Scrub(t.Context(), cqrs.ScrubOptions{}); err == nil {
 		t.Error("a sender scrubbed")
+	}
+}
+
+// interrupted has something happen once, in the middle of the fold of a t.
+type interrupted struct {
+	cqrs.Aggregator
+	next *atomic.Pointer[moment]
+}
+
+type moment struct {
+	t       uint64
+	happens func()
+}
+
+func (f interrupted) AggregateEvent(ctx context.Context, tx *cqrs.Tx, e cqrs.Event) error {
+	if m := f.next.Load(); m != nil && m.t == tx.T() && f.next.CompareAndSwap(m, nil) {
+		m.happens()
+	}
+	return f.Aggregator.AggregateEvent(ctx, tx, e)
+}
+
+// When the history that Scrub would read is pruned meanwhile, it goes on with what is there, and still compares everything.
+func TestScrubWhileTheHistoryIsPruned(t *testing.T) {
+	cfg, next := bankConfig(), &atomic.Pointer[moment]{}
+	cfg.Aggregator, cfg.KeepHistory = interrupted{banking{}, next}, 1
+	rt, _, _ := start(t, t.TempDir(), cfg)
+	work := func(n int) {
+		for range n {
+			mustDo(t, rt, withdraw{Name: "a", By: 1})
+		}
+	}
+	work(10)
+	next.Store(&moment{1, func() { // these are folded by the scrub: the shard has done with them
+		work(200)
+		next.Store(&moment{100, func() { work(200) }})
+	}})
+	report := scrubbed(t, rt)
+	if report.Different > 0 || report.Commits != 10 || report.Rows < 2 || rt.View().T() != 410 {
+		t.Errorf("%+v\n%s", report, listOf(report.Differences))
+	}
+}
+
+var (
+	plainPurses   = cqrs.NewTable("grown", func(p purse) string { return p.Name })
+	indexedPurses = cqrs.NewTable("grown", func(p purse) string { return p.Name })
+	_             = cqrs.NewIndex(indexedPurses, "left", func(p purse) int { return p.Left })
+)
+
+type growing struct{ table *cqrs.Table[string, purse] }
+
+func (f growing) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) error {
+	return f.table.Put(tx, purse{e.(withdrawn).Name, e.(withdrawn).Left})
+}
+
+// An index that was added over rows that were there has no history of before, and that is no difference.
+func TestScrubOfAnIndexThatWasAddedLater(t *testing.T) {
+	dir, cfg := t.TempDir(), bankConfig()
+	cfg.Commands, cfg.Aggregator, cfg.Tables = []cqrs.Command{deposit{}}, growing{plainPurses}, []cqrs.AnyTable{plainPurses}
+	rt, _, stop := start(t, dir, cfg)
+	for i := range 20 {
+		mustDo(t, rt, deposit{fmt.Sprint(i % 3), i})
+	}
+	stop()
+	cfg.Aggregator, cfg.Tables = growing{indexedPurses}, []cqrs.AnyTable{indexedPurses}
+	rt, _, _ = start(t, dir, cfg)
+	for i := range 5 {
+		mustDo(t, rt, deposit{fmt.Sprint(i % 2), i})
+	}
+	report := scrubbed(t, rt)
+	if report.Different > 0 || report.Rows < 12 {
+		t.Errorf("%+v\n%s", report, listOf(report.Differences))
+	}
+	if audit := audited(t, rt, rules{}); audit.Checked != 25 || audit.Different > 0 {
+		t.Errorf("%+v", audit)
+	}
+}
+
+// deposit reads nothing.
+type deposit struct {
+	Name string
+	Left int
+}
+
+func (deposit) CommandType() string { return "account/deposit" }
+
+func (c deposit) ProcessCommand(context.Context, *cqrs.Decision) ([]cqrs.Event, error) {
+	return []cqrs.Event{withdrawn{c.Name, 0, c.Left}}, nil
+}
+
+// The digest of an aggregate beside the main one is compared, too.
+func TestScrubOfAnotherAggregatesDigest(t *testing.T) {
+	cfg, dir := counterConfig(), t.TempDir()
+	cfg.Aggregates = []cqrs.Aggregate{{Name: "amounts", Aggregator: byAmount{factor: 1}, Tables: []cqrs.AnyTable{amounts}}}
+	rt, _, stop := start(t, dir, cfg)
+	fill(t, rt, 3)
+	if _, err := rt.Shard(0).Aggregate("amounts").AtLeast(patience(t), 3); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	rt, err := cqrs.Open(dir, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	cqrs.ChangeFollower(t, rt)
+	report := scrubbed(t, rt)
+	if report.Different != 1 || !strings.Contains(listOf(report.Differences), "amounts") {
+		t.Errorf("%+v\n%s", report, listOf(report.Differences))
 	}
 }

@@ -60,29 +60,33 @@ func (x *tableScrub) run(ctx context.Context, tables []AnyTable) error {
 	return x.history(ctx)
 }
 
+// foldStep is how many commits are folded at a time where there is no rate.
+const foldStep = 4096
+
 // foldTo folds the log on to t. It is not ok when the log can't be folded: that is a difference, and nothing is compared.
 func (x *tableScrub) foldTo(ctx context.Context, t uint64) (ok bool, err error) {
 	for x.anew.position().t < t {
-		from := x.anew.position().t + 1
-		err := x.work.build(ctx, building{
-			store: x.rt.store, to: min(t, from+uint64(x.step())-1), saved: func(p position) { x.anew.at.Store(&p) },
-		})
-		n := int(x.anew.position().t + 1 - from)
-		if err == nil && n == 0 {
+		from, step := x.anew.position().t, uint64(foldStep)
+		if x.rate > 0 {
+			step = uint64(x.step())
+		}
+		err := x.work.build(ctx, building{store: x.rt.store, to: min(t, from+step), alone: true, saved: func(p position) { x.anew.at.Store(&p) }})
+		at := x.anew.position().t
+		if err == nil && at == from {
 			err = errors.New("the log ends there")
 		}
 		if err != nil && stops(ctx, err) {
 			return false, err
 		}
 		if err != nil {
-			x.differs(Difference{Shard: x.live.shard, T: from, Event: -1,
+			x.differs(Difference{Shard: x.live.shard, T: at + 1, Event: -1,
 				What: fmt.Sprintf("the log can't be folded into the aggregate %s any further, and its tables were not compared: %s", x.name, err)})
 			return false, nil
 		}
 		if t > x.upTo[x.live.shard].t { // what came meanwhile is caught up with, at any rate
 			err = ctx.Err()
 		} else {
-			err = x.went(ctx, n)
+			err = x.went(ctx, int(at-from))
 		}
 		if err != nil {
 			return false, err
