@@ -20,7 +20,8 @@ type rowPlan struct{ fields []rowField }
 type rowField struct {
 	key   []byte // encoded
 	index int
-	read  func(s *rowScan, v reflect.Value) bool
+	kind  reflect.Kind
+	inner *rowPlan // of a struct
 }
 
 // newRowPlan is nil when rows of the type can't be read so.
@@ -31,16 +32,16 @@ func newRowPlan(t reflect.Type) *rowPlan {
 	p := &rowPlan{}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, option, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "" {
 			name = f.Name
 		}
-		read := rowReader(f.Type)
 		key, err := rowKeyOf(name)
-		if read == nil || err != nil || f.Tag.Get("cbor") != "" {
+		field := rowField{key: key, index: i}
+		if err != nil || option != "" || f.Tag.Get("cbor") != "" || !field.readable(f.Type) {
 			return nil
 		}
-		p.fields = append(p.fields, rowField{key, i, read})
+		p.fields = append(p.fields, field)
 	}
 	slices.SortFunc(p.fields, func(a, b rowField) int { return bytes.Compare(a.key, b.key) })
 	return p
@@ -58,25 +59,30 @@ func rowKeyOf(name string) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-func rowReader(t reflect.Type) func(*rowScan, reflect.Value) bool {
-	if readsCBOR(t) {
-		return nil
+// readable tells whether a field's value can be read; what a struct holds is read by a plan of its own.
+func (f *rowField) readable(t reflect.Type) bool {
+	switch f.kind = t.Kind(); {
+	case readsCBOR(t):
+		return false
+	case f.kind == reflect.Struct:
+		f.inner = newRowPlan(t)
+		return f.inner != nil
 	}
-	switch t.Kind() {
-	case reflect.String:
-		return (*rowScan).text
-	case reflect.Bool:
-		return (*rowScan).boolean
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return (*rowScan).signed
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return (*rowScan).unsigned
-	case reflect.Struct:
-		if p := newRowPlan(t); p != nil {
-			return p.fill
-		}
+	return f.kind == reflect.String || f.kind == reflect.Bool || reflect.Int <= f.kind && f.kind <= reflect.Uint64
+}
+
+func (f *rowField) read(s *rowScan, v reflect.Value) bool {
+	switch {
+	case f.kind == reflect.String:
+		return s.text(v)
+	case f.kind == reflect.Bool:
+		return s.boolean(v)
+	case f.kind == reflect.Struct:
+		return f.inner.fill(s, v)
+	case f.kind <= reflect.Int64:
+		return s.signed(v)
 	}
-	return nil
+	return s.unsigned(v)
 }
 
 // decode is false when the row must be read in another way. Then fields may have been set that are in it.

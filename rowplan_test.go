@@ -11,7 +11,7 @@ import (
 
 type planInner struct {
 	Z int8
-	A uint16 `json:"a,omitempty"`
+	A uint16 `json:"a"`
 }
 
 type planRow struct {
@@ -29,7 +29,7 @@ func anyPlanRow(t *rapid.T) planRow {
 	return planRow{
 		Name: rapid.String().Draw(t, "name"), LongName: rapid.StringN(0, 300, -1).Draw(t, "long"),
 		N: rapid.Int().Draw(t, "n"), U: rapid.Uint64().Draw(t, "u"), Small: rapid.Uint8().Draw(t, "small"), B: rapid.Bool().Draw(t, "b"),
-		D: time.Duration(rapid.Int64().Draw(t, "d")), In: planInner{rapid.Int8().Draw(t, "z"), rapid.Uint16Min(1).Draw(t, "a")},
+		D: time.Duration(rapid.Int64().Draw(t, "d")), In: planInner{rapid.Int8().Draw(t, "z"), rapid.Uint16().Draw(t, "a")},
 	}
 }
 
@@ -103,6 +103,8 @@ func TestNoRowPlan(t *testing.T) {
 		reflect.TypeFor[struct{ T time.Time }](), reflect.TypeFor[struct{ ID Digest }](),
 		reflect.TypeFor[struct {
 			A int `cbor:"1,keyasint"`
+		}](), reflect.TypeFor[struct {
+			A int `json:"a,omitempty"`
 		}](),
 	} {
 		if newRowPlan(typ) != nil {
