@@ -296,6 +296,8 @@ func TestAggregateStoppedWhileItIsBuilt(t *testing.T) {
 	}
 	if mine, _ := side.Digest(); uint64(sum) != at {
 		t.Errorf("%d of %d events are counted (%x)", sum, at, mine)
+	}
+}
 
 // plainStore gives its log as records only.
 type plainStore struct{ store.Store }
