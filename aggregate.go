@@ -394,16 +394,11 @@ func (a *aggregate) mark(tx *bbolt.Tx, command []byte) (m mark, found bool, err 
 	return m, true, m.decode(raw)
 }
 
-// Groups and marks are held like the rows of tables, under numbers behind those of the tables.
-
-func (a *aggregate) groupsTable() uint16 { return uint16(len(a.tables)) }
-func (a *aggregate) marksTable() uint16  { return uint16(len(a.tables)) + 1 }
+// marksTable is the number under which marks are held like the rows of tables.
+func (a *aggregate) marksTable() uint16 { return uint16(len(a.tables)) }
 
 func (a *aggregate) bucketOf(table uint16) []byte {
-	switch table {
-	case a.groupsTable():
-		return a.groupsName
-	case a.marksTable():
+	if table == a.marksTable() {
 		return a.marksName
 	}
 	return a.tables[table].bucket

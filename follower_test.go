@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/store"
+	"github.com/cqrs-server/cqrs/store/bolt"
 )
 
 // A second read side: how often each amount was added.
@@ -293,5 +296,33 @@ func TestAggregateStoppedWhileItIsBuilt(t *testing.T) {
 	}
 	if mine, _ := side.Digest(); uint64(sum) != at {
 		t.Errorf("%d of %d events are counted (%x)", sum, at, mine)
+	}
+}
+
+// plainStore gives its log as records only.
+type plainStore struct{ store.Store }
+
+func TestAggregateFromAStoreOfRecords(t *testing.T) {
+	dir := t.TempDir()
+	archive, err := bolt.Open(filepath.Join(dir, "archive.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	cfg := counterConfig()
+	cfg.Store = plainStore{archive}
+	rt, _, stop := start(t, filepath.Join(dir, "data"), cfg)
+	fill(t, rt, 700)
+	stop()
+	cfg.Aggregates = []cqrs.Aggregate{{Name: "amounts", Aggregator: byAmount{factor: 1}, Tables: []cqrs.AnyTable{amounts}}}
+	rt, _, _ = start(t, filepath.Join(dir, "data"), cfg)
+	side := rt.Shard(0).Aggregate("amounts")
+	v, err := side.AtLeast(patience(t), 700)
+	if err != nil || amountsOf(t, v) != "0:234 1:233 2:233 " {
+		t.Errorf("%s %v", amountsOf(t, v), err)
+	}
+	mine, _ := side.Digest()
+	if theirs, at := rt.Shard(0).Digest(); mine != theirs || at != 700 {
+		t.Error("the digests differ")
 	}
 }

@@ -151,7 +151,11 @@ func (r *rowTx) flushRows() error {
 			return err
 		}
 	}
-	return nil
+	if len(r.groups.rows) == 0 {
+		return nil
+	}
+	_, err := r.flushGroups()
+	return err
 }
 
 // walked gives a table's bucket for a walk over its rows: what has changed is in it.

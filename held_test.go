@@ -192,7 +192,7 @@ func TestMoreRowsThanAreHeld(t *testing.T) {
 	}
 }
 
-// The groups of older versions, too, are undone: a row's ninth version makes one.
+// A group of older versions that a failed fold made leads nobody astray: a row's ninth version makes one.
 func TestFailedFoldThatGroupsVersions(t *testing.T) {
 	var scripts [][]string
 	for i := range 8 {

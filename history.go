@@ -34,8 +34,8 @@ func historyKey(dst []byte, replaced uint64, table uint16, key []byte) []byte {
 	return append(dst, key...)
 }
 
-// pendingRows are versions that were replaced and are not written yet, in the order of t. They hold no pointers, of which a large
-// transaction would have many.
+// pendingRows are rows of history or of groups that are not written yet. They hold no pointers, of which a large transaction would have
+// many. Those of history are in the order of t.
 type pendingRows struct {
 	rows  []pendingRow
 	bytes []byte
@@ -48,6 +48,11 @@ func (p *pendingRows) row(i int) oldRow {
 	r := &p.rows[i]
 	value := r.at + r.key
 	return oldRow{p.bytes[r.at:value:value], p.bytes[value : value+r.value : value+r.value]}
+}
+
+// put adds a row whose key and value were appended to the bytes from at on.
+func (p *pendingRows) put(at, key int) {
+	p.rows = append(p.rows, pendingRow{at, key, len(p.bytes) - at - key})
 }
 
 func (p *pendingRows) t(i int) uint64 { return binary.BigEndian.Uint64(p.bytes[p.rows[i].at:]) }
@@ -73,7 +78,7 @@ func (r *rowTx) keepOld(table uint16, key, row []byte, there bool, t uint64) {
 		flag = wasThere
 	}
 	p.bytes = append(append(historyKey(p.bytes, t, table, key), flag), row...)
-	p.rows = append(p.rows, pendingRow{at, historyFixed + len(key), 1 + len(row)})
+	p.put(at, historyFixed+len(key))
 }
 
 // flushHistory writes what is pending. It is called once, before the transaction is committed.
@@ -97,7 +102,7 @@ func (r *rowTx) flushHistory() error {
 }
 
 func (p *pendingRows) sort() {
-	slices.SortFunc(p.rows, func(a, b pendingRow) int {
+	slices.SortStableFunc(p.rows, func(a, b pendingRow) int {
 		return bytes.Compare(p.bytes[a.at:a.at+a.key], p.bytes[b.at:b.at+b.key])
 	})
 }

@@ -158,7 +158,7 @@ func (t *Table[K, V]) fill(r *rowTx, x tableIndex[K, V], at uint64) error {
 	w := walk{rowTx: r, table: table, t: at}
 	return w.each(func(k, raw []byte) error {
 		var row V
-		if err := decodeRow(t.name, raw, &row); err != nil {
+		if err := decodeRow(&t.tableCore, raw, &row); err != nil {
 			return err
 		}
 		for _, e := range x.entries(row, t.key(row)) {

@@ -59,7 +59,7 @@ func (t *Table[K, V]) version(v View, key []byte) (out Version[V], before uint64
 	}
 	out.T, out.Deleted = written, !there
 	if there {
-		err = decodeRow(t.name, row, &out.Row)
+		err = decodeRow(&t.tableCore, row, &out.Row)
 	}
 	return out, written - 1, true, err
 }
@@ -150,7 +150,7 @@ func (t *Table[K, V]) row(v View, key []byte, row *V) (raw []byte, found bool, e
 	if err != nil || !found {
 		return nil, false, err
 	}
-	return bytes.Clone(raw), true, decodeRow(t.name, raw, row)
+	return bytes.Clone(raw), true, decodeRow(&t.tableCore, raw, row)
 }
 
 // written lists the keys of the rows that were written after before, up to after, in order.

@@ -99,7 +99,7 @@ func (r *rowTx) forget(o oldRow, horizon uint64) error {
 
 func (r *rowTx) dropGroups(table uint16, key []byte, horizon uint64) error {
 	prefix := groupPrefix(nil, table, key)
-	groups, err := r.walked(r.agg.groupsTable())
+	groups, err := r.flushGroups()
 	if err != nil {
 		return err
 	}

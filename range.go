@@ -138,7 +138,7 @@ func (q Range[V]) chunk(r Reader, backward bool, n int, ahead bool) (rows []V, f
 // decode makes a row of what was found: its bytes, or from an index its key.
 func (q Range[V]) decode(tr *txReader, value []byte, row *V) error {
 	if q.walked == q.rows {
-		return decodeRow(q.rows.name, value, row)
+		return decodeRow(q.rows, value, row)
 	}
 	found, err := getRow(tr, q.rows, value, row)
 	if err == nil && !found {

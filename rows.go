@@ -22,9 +22,12 @@ func rowModes() (cbor.UserBufferEncMode, cbor.DecMode) {
 	return enc, dec
 }
 
-func decodeRow(table string, raw []byte, row any) error {
+func decodeRow(t *tableCore, raw []byte, row any) error {
+	if t.plan != nil && t.plan.decode(raw, row) {
+		return nil
+	}
 	if err := rowDecoder.Unmarshal(raw, row); err != nil {
-		return fmt.Errorf("cqrs: table %s: a row does not fit its type any more: %w", table, err)
+		return fmt.Errorf("cqrs: table %s: a row does not fit its type any more: %w", t.name, err)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type tableCore struct {
 	name      string
 	signature string // of the key's type
 	err       error  // why it can't be used: Open reports it
+	plan      *rowPlan
 
 	// fill writes an index that is new over rows that are there.
 	fill func(r *rowTx, t uint64) error
@@ -51,7 +52,7 @@ func (t *Table[K, V]) indexCores() (cores []*tableCore) {
 // NewTable makes a table whose rows are found by the key that key gives. Open reports a key type that can't be ordered.
 func NewTable[K comparable, V any](name string, key func(V) K) *Table[K, V] {
 	t := &Table[K, V]{key: key}
-	t.name, t.signature = name, signature(reflect.TypeFor[K]())
+	t.name, t.signature, t.plan = name, signature(reflect.TypeFor[K]()), newRowPlan(reflect.TypeFor[V]())
 	t.encode, t.err = keys.Encoder[K]()
 	return t
 }
@@ -103,7 +104,7 @@ func (t *Table[K, V]) keyOf(tr *txReader, key K) []byte {
 func getRow[V any](tr *txReader, t *tableCore, key []byte, row *V) (found bool, err error) {
 	raw, found, err := tr.get(t, key)
 	if err == nil && found {
-		if err = decodeRow(t.name, raw, row); err != nil {
+		if err = decodeRow(t, raw, row); err != nil {
 			tr.fail(err)
 		}
 	}

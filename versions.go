@@ -108,6 +108,7 @@ type rowTx struct {
 	key     []byte     // scratch
 	undo    []undoStep // what to put back, newest last
 	pending pendingRows
+	groups  pendingRows
 }
 
 func (r *rowTx) reset(agg *aggregate, tx *bbolt.Tx) {
@@ -126,6 +127,7 @@ func (r *rowTx) release() {
 	}
 	r.tx, r.history, r.undo = nil, nil, r.undo[:0]
 	r.pending.release()
+	r.groups.release()
 	r.arena.reset()
 }
 
@@ -174,7 +176,7 @@ func (r *rowTx) searchGroups(table uint16, key []byte, t uint64) (replaced uint6
 func (r *rowTx) group(table uint16, key []byte, t uint64) ([]uint64, error) {
 	var buf [128]byte
 	prefix := groupPrefix(buf[:0], table, key)
-	groups, err := r.walked(r.agg.groupsTable())
+	groups, err := r.flushGroups()
 	if err != nil {
 		return nil, err
 	}
@@ -248,23 +250,42 @@ func (r *rowTx) replace(table uint16, key, raw []byte, v *version, deleted bool,
 		return false, nil
 	}
 	r.keepOld(table, key, v.row, !v.deleted, t)
-	return false, r.pushT(table, key, v, t)
+	r.pushT(table, key, v, t)
+	return false, nil
 }
 
 // pushT puts t before the others; when there are enough of them they move into a group.
-func (r *rowTx) pushT(table uint16, key []byte, v *version, t uint64) error {
+func (r *rowTx) pushT(table uint16, key []byte, v *version, t uint64) {
 	if v.n < groupSize {
 		copy(v.ts[1:], v.ts[:v.n])
 		v.n++
 		v.ts[0] = t
-		return nil
+		return
 	}
 	all := [groupSize + 1]uint64{t}
 	copy(all[1:], v.ts[:])
-	var buf [128]byte
-	group := binary.BigEndian.AppendUint64(groupPrefix(buf[:0], table, key), v.ts[groupSize-1])
+	g := &r.groups
+	at := len(g.bytes)
+	g.bytes = binary.BigEndian.AppendUint64(groupPrefix(g.bytes, table, key), v.ts[groupSize-1])
+	n := len(g.bytes) - at
+	g.bytes = appendDescending(g.bytes, all[:])
+	g.put(at, n)
 	v.older, v.n, v.ts[0] = true, 1, t
-	return r.setRow(r.agg.groupsTable(), group, appendDescending(r.arena.take(len(all)*binary.MaxVarintLen64), all[:]))
+}
+
+// flushGroups puts the groups that were made into their bucket. Those of a fold that failed stay: nothing leads to them, and when the
+// row is written again another takes their place, for which the later one of two must win.
+func (r *rowTx) flushGroups() (*bbolt.Bucket, error) {
+	b, g := r.tx.Bucket(r.agg.groupsName), &r.groups
+	g.sort()
+	for i := range g.rows {
+		o := g.row(i)
+		if err := b.Put(o.key, o.value); err != nil {
+			return b, err
+		}
+	}
+	g.cut(0)
+	return b, nil
 }
 
 // undoStep is a value to put back; old nil means that the key was not there.

@@ -63,6 +63,39 @@ func TestRecordComesBack(t *testing.T) {
 	})
 }
 
+// A Decoder gives what Decode does, whatever it has decoded before, and what it gave stays as it is.
+func TestDecoder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var d Decoder
+		var got, want []Record
+		for range rapid.IntRange(1, 30).Draw(t, "records") {
+			r := anyRecord(t)
+			want = append(want, r)
+			var back Record
+			if err := d.Decode(r.Append(nil), &back); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, back)
+			if err := d.Decode(append(r.Append(nil), 0), new(Record)); !errors.Is(err, ErrRecord) {
+				t.Fatalf("a byte too many: %v", err)
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %+v\nwant %+v", got, want)
+		}
+	})
+}
+
+func TestDecoderTakesLittleMemory(t *testing.T) {
+	r := Record{Envelope: Envelope{CommandType: "page/view", Code: "0123456789abcdef"},
+		Events: []Event{{Segment: "segment", Type: "page/viewed", Data: []byte("data")}}}
+	data := r.Append(nil)
+	var d Decoder
+	if n := testing.AllocsPerRun(1000, func() { _ = d.Decode(data, new(Record)) }); n > 1 {
+		t.Errorf("%v allocations for a record", n)
+	}
+}
+
 // TestRecordReused decodes into a record that holds another one.
 func TestRecordReused(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
