@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs/queue"
+	"github.com/google/uuid"
 )
 
 // DeadLetter is a command that a defect kept from its end, or an accepted event whose fold failed. It stays until it is sent again or
@@ -22,6 +23,7 @@ type DeadLetter struct {
 	Fold    bool // the command was accepted, and the fold of one of its events failed
 
 	failed *failedFold
+	again  []int64 // where it is once more
 }
 
 // letter is the form in which it is kept.
@@ -109,12 +111,40 @@ func decodeLetter(b []byte) (l letter) {
 	return l
 }
 
+// cause tells what a letter is about. A process that died between writing a letter and committing the batch left it to be written once more.
+type cause struct {
+	id     uuid.UUID // of the command, or of the event that was not folded
+	offset int64     // of the command
+	tag    string
+}
+
+func (d *DeadLetter) cause() (c cause, known bool) {
+	switch {
+	case d.failed != nil:
+		c.id = d.failed.ID
+	case d.Command != nil:
+		c.id, c.offset = d.Command.ID, d.Message.Offset
+	default:
+		return c, false
+	}
+	c.tag = d.Err.Tag
+	return c, true
+}
+
+// without gives those that are not done with, each once.
 func without(list []DeadLetter, handled map[int64]bool) []DeadLetter {
-	kept := list[:0]
+	kept, at := list[:0], map[cause]int{}
 	for _, d := range list {
-		if !handled[d.Offset] {
-			kept = append(kept, d)
+		if handled[d.Offset] {
+			continue
 		}
+		c, known := d.cause()
+		if i, seen := at[c]; seen && known {
+			kept[i].again = append(kept[i].again, d.Offset)
+			continue
+		}
+		at[c] = len(kept)
+		kept = append(kept, d)
 	}
 	return kept
 }
@@ -170,7 +200,7 @@ func sendErrorOrNil(err error) error {
 func (rt *Runtime) Discard(ctx context.Context, letters ...DeadLetter) error {
 	var errs error
 	for _, d := range letters {
-		note, _ := json.Marshal(letter{Handled: []int64{d.Offset}})
+		note, _ := json.Marshal(letter{Handled: append([]int64{d.Offset}, d.again...)})
 		err := rt.queue.Append(ctx, topicDead, d.Shard, []queue.Message{{Value: note, Time: rt.cfg.Now().UnixMilli()}})
 		if err != nil {
 			errs = errors.Join(errs, fmt.Errorf("cqrs: discard dead letter %d of shard %d: %w", d.Offset, d.Shard, sendError(err)))

@@ -109,3 +109,16 @@ func Versions(t *testing.T, rt *Runtime) int {
 	}
 	return len(found)
 }
+
+// RepeatDead appends all dead letters once more.
+func RepeatDead(t *testing.T, rt *Runtime) {
+	t.Helper()
+	_, end := bounds(t, rt, topicDead)
+	msgs, err := rt.queue.Read(t.Context(), topicDead, 0, 0, int(end))
+	if err == nil {
+		err = rt.queue.Append(t.Context(), topicDead, 0, msgs)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

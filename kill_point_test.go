@@ -25,8 +25,16 @@ import (
 // something may be half done; other processes are killed from outside, at a drawn moment. What is left is opened and asked for all
 // that the library had promised.
 
+// killKind is a kind of program to be killed, by the names of its children.
+type killKind struct {
+	at, later string
+	check     func(t *testing.T, dir string, audit bool) // what is left
+}
+
+var ownFiles = killKind{"kill-at", "kill-later", checkKilled}
+
 func init() {
-	children["kill-steps"] = countSteps
+	children["kill-steps"] = func(t *testing.T, dir string) { countSteps(t, func() { killWork(t, dir, 0) }) }
 	children["kill-at"] = func(t *testing.T, dir string) { dieAt(t, os.Getenv(stepEnv)); killWorkForEver(t, dir) }
 	children["kill-later"] = killWorkForEver
 	children["kill-open"] = func(t *testing.T, dir string) { dieAt(t, os.Getenv(stepEnv)); openThree(t, dir) }
@@ -64,7 +72,7 @@ func dieAt(t *testing.T, what string) {
 }
 
 // countSteps does the work once and prints how often each step was taken.
-func countSteps(t *testing.T, dir string) {
+func countSteps(t *testing.T, work func()) {
 	var mu sync.Mutex
 	taken := map[string]int{}
 	fail.Hook(func(at string) {
@@ -72,7 +80,7 @@ func countSteps(t *testing.T, dir string) {
 		defer mu.Unlock()
 		taken[at]++
 	})
-	killWork(t, dir, 0)
+	work()
 	mu.Lock()
 	defer mu.Unlock()
 	for step, n := range taken {
@@ -133,13 +141,13 @@ func copyWhole(t *testing.T, rt *cqrs.Runtime, dir string) {
 
 // Invariants 1, 7, 8, 11 to 15.
 func TestKilledAtEveryStep(t *testing.T) {
-	steps, kills := stepsOf(t), killsWanted(t)
+	steps, kills := stepsOf(t, "kill-steps"), killsWanted(t)
 	checkDeclared(t, steps)
 	all := killPlan(steps, kills)
 	const lanes = 2
 	var running sync.WaitGroup
 	for lane := range lanes {
-		running.Go(func() { killLane(t, lane, all, lanes) })
+		running.Go(func() { killLane(t, ownFiles, lane, all, lanes) })
 	}
 	running.Wait()
 	outside := 0
@@ -166,9 +174,9 @@ func killsWanted(t *testing.T) int {
 	return 320
 }
 
-func stepsOf(t *testing.T) map[string]int {
+func stepsOf(t *testing.T, child string) map[string]int {
 	t.Helper()
-	out, err := runChild(asChild(exec.Command(os.Args[0], childArgs), "kill-steps", t.TempDir()))
+	out, err := runChild(asChild(exec.Command(os.Args[0], childArgs), child, t.TempDir()))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -242,7 +250,7 @@ func killPlan(steps map[string]int, kills int) (list []string) {
 var makes = regexp.MustCompile("^(folder: made|file: make|file: made|file: linked)#")
 
 // killLane does every nth kill of the list, a few of them after one another in one folder.
-func killLane(t *testing.T, lane int, list []string, lanes int) {
+func killLane(t *testing.T, kind killKind, lane int, list []string, lanes int) {
 	dir := ""
 	for i := lane; i < len(list); i += lanes {
 		if i/lanes%12 == 0 || makes.MatchString(list[i]) {
@@ -250,17 +258,17 @@ func killLane(t *testing.T, lane int, list []string, lanes int) {
 		}
 		audit := (i/lanes/12)%2 == 1
 		t.Run(fmt.Sprint(i, " ", list[i]), func(t *testing.T) {
-			killOnce(t, dir, list[i], audit)
-			checkKilled(t, dir, audit)
+			killOnce(t, kind, dir, list[i], audit)
+			kind.check(t, dir, audit)
 		})
 	}
 }
 
-func killOnce(t *testing.T, dir, step string, audit bool) {
+func killOnce(t *testing.T, kind killKind, dir, step string, audit bool) {
 	t.Helper()
-	name := "kill-at"
+	name := kind.at
 	if step == "" {
-		name = "kill-later"
+		name = kind.later
 	}
 	cmd := asChild(exec.Command(os.Args[0], childArgs), name, dir)
 	cmd.Env = append(cmd.Env, stepEnv+"="+step)
