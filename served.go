@@ -35,6 +35,9 @@ type served struct {
 	handled int64  // below this offset of the commands everything has ended
 	stored  uint64 // the t up to which the store was when this process took the shard
 
+	reached offsets // as settled and handled, while feedback is on its way
+	telling telling
+
 	heard heardBefore
 	saved offsets   // what the queue was told of settled and handled
 	when  time.Time // when it was
@@ -133,12 +136,14 @@ func (v *served) finish(context.Context) error {
 		return err
 	}
 	if !v.behind {
-		v.settled = v.shard.agg.position().offset
+		v.reached.settled = v.shard.agg.position().offset
+		v.reach()
 	}
 	return nil
 }
 
 func (v *served) rollback() {
+	_ = v.arrive() // what has not arrived comes again in any case
 	v.batch.rollback()
 	clear(v.batch.buried)
 	v.batch.buried = v.batch.buried[:0]
@@ -199,12 +204,13 @@ func commandsError(err error) error {
 
 func (q *servedCommands) Ack(_ context.Context, n int) error {
 	if n > 0 {
-		q.handled = q.took[n-1].Offset + 1
+		q.reached.handled = q.took[n-1].Offset + 1
+		q.reach()
 	}
 	return nil
 }
 
-func (q *servedCommands) Rewind() { q.at, q.pending = q.handled, nil }
+func (q *servedCommands) Rewind() { q.at, q.pending = q.reached.handled, nil }
 
 // servedEntries reads the log, when the shard is behind it.
 type servedEntries struct {
@@ -234,7 +240,8 @@ func (l *servedEntries) Poll(ctx context.Context, most int) ([]workflow.Segment,
 
 func (l *servedEntries) Ack(_ context.Context, n int) error {
 	if n > 0 {
-		l.settled = max(l.settled, l.segs[n-1].(*entry).offset+1)
+		l.reached.settled = max(l.reached.settled, l.segs[n-1].(*entry).offset+1)
+		l.reach()
 	}
 	return nil
 }
@@ -280,6 +287,9 @@ type servedLog struct{ *served }
 var errInterleaved = errors.New("somebody else has written to the log: it is read again, and what was not accepted is decided again")
 
 func (l *servedLog) Flush(ctx context.Context, _ []workflow.Segment) error {
+	if err := l.arrive(); err != nil {
+		return err
+	}
 	b := l.batch
 	if len(b.log) == 0 {
 		return l.fence(ctx)
@@ -397,7 +407,20 @@ func (v *served) tell(f *Feedback) {
 }
 
 func (f *servedFeedback) Flush(ctx context.Context, _ []workflow.Segment) error {
-	return f.appendTo(ctx, topicFeedback, f.told)
+	if len(f.told) > 0 && !f.behind && !f.shard.rt.stepped {
+		f.send(ctx)
+		return nil
+	}
+	return f.tellNow(ctx)
+}
+
+// tellNow waits until the feedback has arrived.
+func (v *served) tellNow(ctx context.Context) error {
+	err := v.appendTo(ctx, topicFeedback, v.told)
+	if err == nil {
+		v.heardOwn(v.told)
+	}
+	return err
 }
 
 func (v *served) appendTo(ctx context.Context, topic string, msgs []queue.Message) error {
@@ -406,10 +429,6 @@ func (v *served) appendTo(ctx context.Context, topic string, msgs []queue.Messag
 	}
 	if err := v.queue.Append(ctx, topic, v.shard.n, msgs); err != nil {
 		return fmt.Errorf("append to %s: %w", topic, err)
-	}
-	if topic == topicFeedback {
-		v.shard.heardUpTo(msgs[len(msgs)-1].Offset + 1)
-		v.heard.note(v.shard.heardAll.Load())
 	}
 	return nil
 }
@@ -446,7 +465,7 @@ func (k *servedErrors) Flush(ctx context.Context, _ []workflow.Segment) error {
 		f, _ := feedbackOf(e)
 		k.tell(&f)
 	}
-	if err := k.appendTo(ctx, topicFeedback, k.told); err != nil {
+	if err := k.tellNow(ctx); err != nil {
 		return err
 	}
 	k.shard.rt.receipts.settle(k.batch.buried)

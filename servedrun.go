@@ -31,7 +31,7 @@ func (s *Shard) serve(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	defer v.poll.Notify(topicCommands, s.n, s.nudge)()
-	defer v.tellOffsets(context.WithoutCancel(ctx), true)
+	defer v.leave(context.WithoutCancel(ctx))
 	s.work(ctx, engine, retry)
 	return nil
 }
@@ -142,6 +142,7 @@ func (v *served) takeUp(ctx context.Context) error {
 	}
 	v.heard = heardBefore{before: s.heardAll.Load(), since: s.heardAll.Load(), at: time.Now()}
 	v.settled, v.handled = max(own.settled, settled, start), max(own.handled, handled)
+	v.reached = offsets{v.settled, v.handled}
 	v.saved = offsets{settled, handled}
 	if v.store != nil {
 		if err := v.fillStore(ctx); err != nil {
@@ -193,6 +194,14 @@ const (
 	offsetsEvery = 500 * time.Millisecond
 	lookEvery    = 500 * time.Millisecond
 )
+
+// leave ends the work in order.
+func (v *served) leave(ctx context.Context) {
+	if err := v.arrive(); err != nil {
+		v.shard.rt.cfg.Log.Info("cqrs: the next owner tells again", "shard", v.shard.n, "error", err)
+	}
+	v.tellOffsets(ctx, true)
+}
 
 // tellOffsets notes in the queue how far the work has come, for the process that owns the shard next. It is a hint, told now
 // and then: what is worked again has no second effect.

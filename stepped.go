@@ -82,7 +82,7 @@ func (o *steppedOwner) Step(ctx context.Context) (int, error) {
 func (o *steppedOwner) Look(ctx context.Context) { o.shard.served.look(ctx) }
 
 func (o *steppedOwner) End(ctx context.Context) error {
-	o.shard.served.tellOffsets(ctx, true)
+	o.shard.served.leave(ctx)
 	err := o.engine.Close()
 	o.back()
 	return err

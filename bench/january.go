@@ -38,7 +38,10 @@ func runJanuary(e *env) ([]float64, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "flights")
+	program, err := filepath.Abs(filepath.Join(dir, "flights"))
+	if err != nil {
+		return nil, err
+	}
 	if err := buildFlights(program); err != nil {
 		return nil, err
 	}
@@ -54,14 +57,13 @@ func runJanuary(e *env) ([]float64, error) {
 	return []float64{median(rates), median(peaks), median(cpus)}, nil
 }
 
-// buildFlights builds it in the library's own module: it needs more than this one does.
+// buildFlights builds the example in its own module: it needs more than this one.
 func buildFlights(program string) error {
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/cqrs-server/cqrs").Output()
+	library, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/cqrs-server/cqrs").Output()
 	if err != nil {
-		return fmt.Errorf("looking for the library's module: %w", err)
+		return fmt.Errorf("finding the library: %w", err)
 	}
-	build := exec.Command("go", "build", "-o", program, "./examples/flights")
-	build.Dir = strings.TrimSpace(string(root))
+	build := exec.Command("go", "build", "-C", strings.TrimSpace(string(library)), "-o", program, "./examples/flights")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the example flights: %w\n%s", err, out)
 	}

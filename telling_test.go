@@ -1,0 +1,151 @@
+package cqrs_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/queue"
+	"github.com/google/uuid"
+
+	boltqueue "github.com/cqrs-server/cqrs/queue/bolt"
+)
+
+// mute is a queue whose feedback does what a test says.
+type mute struct {
+	*boltqueue.Queue
+	mu   sync.Mutex
+	tell func(n int) error // called before each append, with its number from 1 on
+	n    int
+}
+
+func (q *mute) Append(ctx context.Context, topic string, shard int, msgs []queue.Message) error {
+	if topic == "feedback" {
+		q.mu.Lock()
+		q.n++
+		n := q.n
+		q.mu.Unlock()
+		if err := q.tell(n); err != nil {
+			return err
+		}
+	}
+	return q.Queue.Append(ctx, topic, shard, msgs)
+}
+
+func startMute(t *testing.T, tell func(n int) error) (*cqrs.Runtime, *mute, func()) {
+	t.Helper()
+	inner, err := boltqueue.Open(filepath.Join(t.TempDir(), "queue"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inner.Close() })
+	q := &mute{Queue: inner, tell: tell}
+	cfg := counterConfig()
+	cfg.Queue = q
+	rt, _, stop := start(t, t.TempDir(), cfg)
+	return rt, q, stop
+}
+
+// heardOf counts in the feedback queue what was told of each command.
+func heardOf(t *testing.T, q queue.Queue, rt *cqrs.Runtime) map[uuid.UUID]int {
+	t.Helper()
+	_, end, err := q.Bounds(t.Context(), "feedback", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := map[uuid.UUID]int{}
+	if end == 0 {
+		return heard
+	}
+	for f, err := range rt.Feedback(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if heard[f.Command]++; f.Offset+1 >= end {
+			break
+		}
+	}
+	return heard
+}
+
+// Feedback that does not arrive is told again, whatever was decided meanwhile.
+func TestFeedbackThatDoesNotArriveIsToldAgain(t *testing.T) {
+	rt, q, _ := startMute(t, func(n int) error {
+		if n%3 == 0 {
+			return errors.New("no feedback at the moment")
+		}
+		return nil
+	})
+	var sent []uuid.UUID
+	for i := range 60 {
+		mode, name := []string{"", "reject", "error", "nothing", "unnamed"}[i%5], "a"
+		if mode == "unnamed" { // refused, and not in the log
+			name = ""
+		}
+		r, err := rt.Send(t.Context(), add{Name: name, By: 1, Mode: mode})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent = append(sent, r.ID)
+		if _, err := r.Wait(t.Context()); err != nil && (mode == "" || mode == "nothing") {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() bool {
+		heard := heardOf(t, q, rt)
+		for _, id := range sent {
+			if heard[id] == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	if at := rt.View().T(); at != 24 {
+		t.Errorf("t is %d", at)
+	}
+}
+
+// A command has not been handled, for the next owner, before its feedback has arrived.
+func TestHandledOnlyWhenTold(t *testing.T) {
+	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	defer free()
+	rt, q, _ := startMute(t, func(int) error {
+		<-release
+		return nil
+	})
+	mustDo(t, rt, add{Name: "a", By: 1}) // its sender knows
+	second := make(chan error, 1)
+	go func() {
+		r, err := rt.Send(t.Context(), add{Name: "a", By: 1})
+		if err == nil {
+			_, err = r.Wait(t.Context())
+		}
+		second <- err
+	}()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 24 { // offsets are told every half second
+		<-tick.C
+		handled, err1 := q.Committed(t.Context(), "commands", 0)
+		settled, err2 := q.Committed(t.Context(), "events", 0)
+		if err := errors.Join(err1, err2); err != nil || handled > 0 || settled > 0 {
+			t.Fatalf("handled up to %d, settled up to %d, %v: and nobody was told", handled, settled, err)
+		}
+	}
+	free()
+	if err := <-second; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		handled, err := q.Committed(t.Context(), "commands", 0)
+		return err == nil && handled == 2
+	})
+	if heard := heardOf(t, q, rt); len(heard) != 2 {
+		t.Errorf("%v", heard)
+	}
+}
