@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -299,22 +300,28 @@ func TestRebalancesAllTheTime(t *testing.T) {
 	a, b := c.add(""), c.add("")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 	defer cancel()
-	done := make(chan struct{})
-	all := c.load(ctx, 6, 60, a.rt, b.rt)
-	go func() { all.Wait(); close(done) }()
-	dir := t.TempDir()
-	for rounds := 0; ; rounds++ {
-		select {
-		case <-done:
-			c.check(a, b)
-			if rounds < 2 {
-				t.Errorf("only %d rebalances", rounds)
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					c.load(ctx, 2, 10, a.rt, b.rt).Wait()
+				}
 			}
-			return
-		case <-time.After(300 * time.Millisecond):
-			c.add(dir).stop()
-		}
+		})
 	}
+	dir := t.TempDir()
+	for range 6 {
+		c.progress(ctx, 20)
+		c.add(dir).stop()
+	}
+	close(stop)
+	all.Wait()
+	c.check(a, b)
 }
 
 func TestOldMessagesAreTrimmedBesideAStoreOfItsOwn(t *testing.T) {

@@ -113,9 +113,9 @@ func TestValidate(t *testing.T) {
 			task "out": is an output without Out`},
 		"wrong links": {func(p *Plan) {
 			p.task("later", into(NewMemory()))
-			for name, link := range map[string]string{"x": "f", "y": "out", "z": "out", "w": "ghost"} {
-				p.task(name, Task{Kind: Input, In: NewMemory(), Link: link})
-				p.edge(name, "later")
+			for _, input := range []struct{ name, link string }{{"x", "f"}, {"y", "out"}, {"z", "out"}, {"w", "ghost"}} {
+				p.task(input.name, Task{Kind: Input, In: NewMemory(), Link: input.link})
+				p.edge(input.name, "later")
 			}
 		}, `
 			task "w": has the Link "ghost", which is no output of the catalog
