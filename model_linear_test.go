@@ -11,6 +11,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 	"github.com/cqrs-server/cqrs"
+	"github.com/google/uuid"
 )
 
 // A bank of three accounts: concurrent clients read and transfer, and porcupine looks for an order of the log in which all of them saw
@@ -177,6 +178,7 @@ type bankClient struct {
 	rand    *rand.Rand
 	since   time.Time
 	seen    bankOutput // of its last read
+	next    uuid.UUID  // of what it sends, when that is to be known
 	history []porcupine.Operation
 	err     error
 }
@@ -230,7 +232,7 @@ func (c *bankClient) read(ctx context.Context) (out bankOutput, err error) {
 }
 
 func (c *bankClient) send(ctx context.Context, in bankInput, command cqrs.Command) (out bankOutput, err error) {
-	r, err := c.rt.Send(ctx, command, cqrs.WithBasis(in.basis))
+	r, err := c.rt.Send(ctx, command, cqrs.WithBasis(in.basis), cqrs.WithID(c.next))
 	if err != nil {
 		return out, err
 	}
@@ -245,11 +247,7 @@ func (c *bankClient) send(ctx context.Context, in bankInput, command cqrs.Comman
 }
 
 func startBank(t *testing.T) *cqrs.Runtime {
-	rt, _, _ := start(t, t.TempDir(), cqrs.Config{
-		Commands:   []cqrs.Command{opening{}, transferSerializable{}, transferAsOfBasis{}, transferUnchanged{}},
-		Events:     []cqrs.Event{moved{}},
-		Aggregator: bankFold{}, Tables: []cqrs.AnyTable{accounts}, NoSync: true,
-	})
+	rt, _, _ := start(t, t.TempDir(), accountsConfig())
 	mustDo(t, rt, opening{})
 	return rt
 }

@@ -56,7 +56,8 @@ func (s *service) envelope(w http.ResponseWriter, r *http.Request) (e cqrs.Envel
 		Account string `json:"account"`
 	}
 	if err := errors.Join(err, json.Unmarshal(body, &key)); err != nil || len(key.Account) > 100 {
-		return e, fault{Status: http.StatusBadRequest, Message: fmt.Sprintf("the body must be a JSON object, its account a text of at most 100 bytes: %v", err)}
+		return e, fault{Status: http.StatusBadRequest, Message: fmt.Sprintf("the body must be a JSON object, "+
+			"its account a text of at most 100 bytes: %v", err)}
 	}
 	e.Key, e.Data = key.Account, body
 	return s.rooted(e, r.Header.Get("If-Match"))

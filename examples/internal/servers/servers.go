@@ -38,7 +38,8 @@ type Flags struct {
 // Add adds the flags that every example has to a set. prefix is the default of -prefix.
 func (f *Flags) Add(flags *flag.FlagSet, prefix string) {
 	flags.StringVar(&f.Kafka, "kafka", "", "the queue is Kafka, at these `brokers` (host:port,...); without it, local files")
-	flags.StringVar(&f.DynamoDB, "dynamodb", "", "the store is DynamoDB, at this `endpoint` (a URL; aws: the service, as AWS_* say); without it, local files")
+	flags.StringVar(&f.DynamoDB, "dynamodb", "",
+		"the store is DynamoDB, at this `endpoint` (a URL; aws: the service, as AWS_* say); without it, local files")
 	flags.StringVar(&f.Prefix, "prefix", prefix, "the `text` before the names of the topics and of the table")
 	flags.BoolVar(&f.Create, "create", false, "make the topics and the table when they are not there")
 }
@@ -92,6 +93,14 @@ func (f *Flags) openQueue(ctx context.Context, s *Servers) error {
 	if f.Create {
 		return q.CreateTopics(ctx, cqrs.Topics()...)
 	}
+	return hint(q.Check(ctx, cqrs.Topics()...))
+}
+
+// hint says how what is missing is made.
+func hint(err error) error {
+	if err != nil {
+		return fmt.Errorf("%w\n(-create makes what is not there)", err)
+	}
 	return nil
 }
 
@@ -108,7 +117,8 @@ func (f *Flags) openStore(ctx context.Context, s *Servers) error {
 	if f.Create {
 		return d.CreateTable(ctx)
 	}
-	return nil
+	_, err = d.Last(ctx, 0)
+	return hint(err)
 }
 
 // client is configured by the environment, unless an endpoint is named: DynamoDB Local takes any credentials.
