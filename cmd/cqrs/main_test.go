@@ -30,7 +30,9 @@ var notes = cqrs.NewTable("notes", func(k kept) string { return k.Text })
 
 type book struct{}
 
-func (book) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) error { return notes.Put(tx, e.(kept)) }
+func (book) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) error {
+	return notes.Put(tx, e.(kept))
+}
 
 func config() cqrs.Config {
 	return cqrs.Config{
