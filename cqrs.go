@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,7 +60,7 @@ type Config struct {
 	KeepFor time.Duration
 	// Aggregates are further read sides, which commands do not read.
 	Aggregates []Aggregate
-	// Progress hears of aggregates that are being built, about once a second.
+	// Progress hears of aggregates that are being built, about once a second: one call at a time.
 	Progress func(Progress)
 
 	// Queue carries commands, log, feedback and dead letters between processes, such as Kafka (package queue/kafka). It stays the
@@ -147,6 +148,14 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if report := c.Progress; report != nil {
+		var one sync.Mutex
+		c.Progress = func(p Progress) {
+			one.Lock()
+			defer one.Unlock()
+			report(p)
+		}
 	}
 	return c
 }
@@ -294,12 +303,12 @@ func (rt *Runtime) openFiles(dir string) error {
 }
 
 func (rt *Runtime) openShards(dir string) error {
-	for n, file := range rt.files[:rt.cfg.Shards] {
-		agg, err := openMain(context.Background(), rt, file, n)
-		if err != nil {
-			return err
-		}
-		s, err := newShard(rt, n, file, agg)
+	aggs, err := rt.openMains(rt.files[:rt.cfg.Shards])
+	if err != nil {
+		return err
+	}
+	for n, agg := range aggs {
+		s, err := newShard(rt, n, rt.files[n], agg)
 		if err != nil {
 			return err
 		}
@@ -313,6 +322,22 @@ func (rt *Runtime) openShards(dir string) error {
 		}
 	}
 	return nil
+}
+
+// openMains opens the aggregates of the shards, several at a time: they may have to be built.
+func (rt *Runtime) openMains(files []*boltfile.File) ([]*aggregate, error) {
+	aggs, errs := make([]*aggregate, len(files)), make([]error, len(files))
+	room := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var all sync.WaitGroup
+	for n, file := range files {
+		room <- struct{}{}
+		all.Go(func() {
+			aggs[n], errs[n] = openMain(context.Background(), rt, file, n)
+			<-room
+		})
+	}
+	all.Wait()
+	return aggs, errors.Join(errs...)
 }
 
 func shardFile(n int) string { return fmt.Sprintf("shard-%d.db", n) }
