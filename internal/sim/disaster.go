@@ -1,0 +1,138 @@
+package sim
+
+import (
+	"context"
+	"strings"
+
+	"github.com/cqrs-server/cqrs"
+)
+
+// After a disaster (the topics deleted and made again, the log cut off in front of what was applied) nobody who had applied what is gone
+// may go on as if nothing had happened: it must stop, and say why (invariant 16).
+
+// stand is where a process stood when the disaster came.
+type stand struct {
+	t      uint64
+	digest cqrs.Digest
+	offset int64
+	bound  bool // it must stop
+}
+
+func (w *World) planDisaster() {
+	if w.rng.IntN(10) == 0 && len(w.rates) > 0 {
+		w.disasterAt = 300 + w.rng.IntN(2000)
+		w.plannedDisaster = []string{madeAnew, truncated, commandsAnew}[w.rng.IntN(3)]
+	}
+}
+
+func (w *World) maybeDisaster() {
+	if w.disasterAt == 0 || w.ticks < w.disasterAt || w.disaster != "" {
+		return
+	}
+	w.disaster = w.plannedDisaster
+	w.note("disaster", w.disaster)
+	w.count(w.disaster)
+	for _, kind := range []string{folderLost, snapshotBack, retention, offsetsBack} {
+		delete(w.rates, kind)
+	}
+	w.broker.late = nil
+	for n := range w.shards {
+		w.lost = append(w.lost, w.readLedger(n).digests)
+	}
+	cuts := make([]int64, w.shards)
+	switch w.disaster {
+	case madeAnew:
+		w.broker.makeAnew(cqrs.Topics())
+	case commandsAnew: // while everything was down
+		w.broker.makeAnew([]string{commandsTopic})
+	default:
+		for n := range cuts {
+			cuts[n] = w.broker.truncate(n)
+		}
+	}
+	for _, p := range w.workers() {
+		p.stands = make([]stand, w.shards)
+		for n := range p.stands {
+			if p.up {
+				p.stands[n] = p.standOf(n, cuts[n])
+			}
+		}
+		if w.disaster == commandsAnew {
+			p.crash()
+		}
+	}
+}
+
+func (p *proc) standOf(shard int, cut int64) (s stand) {
+	s.digest, s.t = p.rt.Shard(shard).Digest()
+	s.offset = p.reached[shard]
+	s.bound = s.t > 0 && (p.w.disaster != truncated || s.offset > cut)
+	return s
+}
+
+func (b *broker) makeAnew(names []string) {
+	for _, name := range names {
+		t := b.topics[name]
+		t.id += 100
+		for n := range t.shards {
+			t.shards[n] = &partition{}
+		}
+	}
+}
+
+// truncate cuts the log off, and puts other messages in the place of what was there, now and then.
+func (b *broker) truncate(shard int) (cut int64) {
+	p := b.part(eventsTopic, shard)
+	if p.end() == p.start {
+		return p.end()
+	}
+	cut = p.start + b.w.rng.Int64N(p.end()-p.start)
+	lost := p.end() - cut
+	p.msgs, p.by = p.msgs[:cut], p.by[:cut]
+	p.committed = min(p.committed, cut)
+	again := b.w.rng.Int64N(lost + 3)
+	if again == lost { // who writes on at the same offset can't know, and the store does
+		again++
+	}
+	for range again {
+		b.w.foreignCommitTo(shard)
+	}
+	return cut
+}
+
+// checkDisaster looks whether all have stopped who must, and have said why.
+func (w *World) checkDisaster() {
+	for _, p := range w.workers() {
+		if !p.up {
+			p.open()
+		}
+		for n, s := range p.stands {
+			if s.bound && p.up {
+				w.checkStopped(p, n, &s)
+			}
+		}
+	}
+}
+
+func (w *World) checkStopped(p *proc, shard int, s *stand) {
+	digest, t := p.rt.Shard(shard).Digest()
+	ended := t > s.t && t < uint64(len(w.lost[shard])) && digest == w.lost[shard][t] // what it had appended before, or read
+	if !ended && (t != s.t || digest != s.digest) {
+		w.fault("16: %s: process %d was at t %d of shard %d and went on to t %d", w.disaster, p.n, s.t, shard, t)
+		return
+	}
+	_, err := p.process.Follow(context.Background(), shard)
+	if err == nil {
+		_, err = p.process.Own(context.Background(), shard)
+	}
+	if err == nil {
+		w.fault("16: %s: process %d does not stop at t %d of shard %d", w.disaster, p.n, s.t, shard)
+		return
+	}
+	text := err.Error()
+	if !strings.Contains(text, "made again") && !strings.Contains(text, "truncated") && !strings.Contains(text, "holds another message") {
+		w.fault("16: %s: process %d stops at t %d of shard %d and does not say why: %v", w.disaster, p.n, s.t, shard, err)
+		return
+	}
+	w.count("stopped after: " + w.disaster)
+}

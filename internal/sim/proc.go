@@ -1,0 +1,223 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/internal/steps"
+	"github.com/google/uuid"
+)
+
+// proc is a process: it runs, crashes, and is started again on what it left.
+type proc struct {
+	w      *World
+	n      int
+	dir    string
+	code   string
+	sender bool // it has no folder, and works no shard
+
+	process   steps.Process
+	rt        *cqrs.Runtime
+	workers   []*worker
+	believes  []bool // by shard: that it owns it
+	gen       []int  // by shard: how often it was given it
+	up        bool
+	dying     bool
+	restartAt int
+	starts    int
+	last      error   // of its workers
+	snapshot  []byte  // an older state of its folder
+	reached   []int64 // by shard: up to where it has read the log
+	stands    []stand
+}
+
+func (p *proc) config() cqrs.Config {
+	c := cqrs.Config{
+		Commands: allCommands(p.code), Events: allEvents(), Aggregator: aggregator{}, Tables: allTables(),
+		Queue: &link{p.w.broker, p}, Shards: p.w.shards, Code: p.code, NoSync: true, Log: quietLog(),
+		Now: func() time.Time { return p.w.now }, NewID: func() (uuid.UUID, error) { return p.w.newID() },
+		KeepHistory: p.w.keep, Batch: []int{1, 2, 3, 10, 1000}[(p.n+p.starts)%5],
+	}
+	if p.sender {
+		c.Role = cqrs.Sender
+	}
+	if p.w.archive != nil {
+		c.Store = p.w.archive
+	}
+	return c
+}
+
+// open starts the process.
+func (p *proc) open() {
+	p.w.opening = true // a process that can't be started is started again: that is not what is looked at here
+	process, err := steps.Open(p.dir, p.config())
+	p.w.opening = false
+	if err != nil {
+		p.w.fault("17: process %d can't be started: %v", p.n, err)
+		return
+	}
+	p.process, p.rt = process, process.Runtime().(*cqrs.Runtime)
+	p.up, p.dying, p.believes, p.last = true, false, make([]bool, p.w.shards), nil
+	p.gen, p.reached = make([]int, p.w.shards), make([]int64, p.w.shards)
+	p.starts++
+	p.w.note("start", fmt.Sprint(p.n))
+	process.CommitBy(p.commit)
+	for n := range p.w.shards {
+		if !p.sender {
+			p.w.start(p, "shard", n, p.workShard)
+		}
+		p.w.start(p, "listen", n, p.listen)
+	}
+	p.w.start(p, "send", 0, p.send)
+}
+
+var errDisk = errors.New("sim: the disk is full")
+
+// commit makes a transaction of a shard's file durable, or fails to: then what took place is read back from the file.
+func (p *proc) commit(_ int, commit func() error) error {
+	switch {
+	case p.w.happens(diskFails):
+		return errDisk
+	case p.w.happens(diskUnknown):
+		_ = commit()
+		return errDisk
+	}
+	return commit()
+}
+
+// crash ends the process as a kill would.
+func (p *proc) crash() {
+	if !p.up {
+		return
+	}
+	p.up, p.dying = false, true
+	for _, k := range p.workers {
+		for !k.ended {
+			p.w.cur = k
+			_, more := k.next()
+			p.w.cur, k.ended = nil, !more
+		}
+	}
+	p.workers = nil
+	p.process.Crash()
+	p.restartAt = p.w.ticks + 1 + p.w.rng.IntN(300)
+	for n, owner := range p.w.owners {
+		if owner == p && !p.w.calm {
+			p.w.assign(n)
+		}
+	}
+}
+
+// result notes what a step of a worker gave.
+func (p *proc) result(k *worker, n int, err error) {
+	k.idle = n == 0 && err == nil
+	p.w.watchDigest(p, k.shard)
+	if !p.sender {
+		p.reached[k.shard] = p.process.Reached(k.shard)
+	}
+	if p.last = err; err != nil {
+		p.w.note("error", k.name, p.w.brief(err))
+		p.w.watchError(p, k.shard, err)
+	}
+}
+
+// brief is an error's text without what differs from run to run.
+func (w *World) brief(err error) string {
+	return fmt.Sprintf("%.300s", strings.ReplaceAll(err.Error(), w.dir, ""))
+}
+
+// workShard is the owner or the follower of a shard, as the process believes.
+func (p *proc) workShard(k *worker) {
+	for {
+		if p.believes[k.shard] {
+			p.own(k)
+		} else {
+			n, err := p.process.Follow(context.Background(), k.shard)
+			p.result(k, n, err)
+			k.rest(p.w)
+		}
+	}
+}
+
+func (p *proc) own(k *worker) {
+	o, err := p.process.Own(context.Background(), k.shard)
+	p.result(k, 1, err)
+	if err != nil {
+		k.rest(p.w)
+		return
+	}
+	p.w.count("ownership taken up")
+	for gen := p.gen[k.shard]; p.believes[k.shard] && p.gen[k.shard] == gen; {
+		k.rest(p.w)
+		n, err := o.Step(context.Background())
+		p.result(k, n, err)
+		if err != nil && strings.Contains(err.Error(), "somebody else has written to the log") {
+			p.w.count("batch interleaved")
+		}
+		if n == 0 && err == nil && (p.w.calm || p.w.rng.IntN(3) == 0) {
+			o.Look(context.Background())
+		}
+	}
+	p.result(k, 1, o.End(context.Background()))
+	k.rest(p.w)
+}
+
+func (p *proc) listen(k *worker) {
+	for {
+		n, err := p.process.Listen(context.Background(), k.shard)
+		p.result(k, n, err)
+		k.rest(p.w)
+	}
+}
+
+// send is a client.
+func (p *proc) send(k *worker) {
+	for {
+		k.idle = true
+		if p.w.toSend > 0 && p.w.rng.IntN(4) == 0 {
+			p.w.toSend--
+			p.sendOne()
+		}
+		if p.w.happens(resend) {
+			p.result(k, 0, p.operate())
+		}
+		k.rest(p.w)
+	}
+}
+
+func (p *proc) takeSnapshot() {
+	var b bytes.Buffer
+	if err := p.rt.Snapshot(context.Background(), &b); err != nil {
+		p.w.fault("snapshot of process %d: %v", p.n, err)
+	}
+	p.snapshot = b.Bytes()
+}
+
+func (p *proc) restoreSnapshot() {
+	_ = os.RemoveAll(p.dir)
+	if err := cqrs.Restore(context.Background(), p.dir, bytes.NewReader(p.snapshot)); err != nil {
+		p.w.fault("restore of process %d: %v", p.n, err)
+	}
+}
+
+// operate is what an operator does with dead letters: one of them is sent again, or taken off the list.
+func (p *proc) operate() error {
+	ctx := context.Background()
+	list, err := p.rt.DeadLetters(ctx)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	letter := list[p.w.rng.IntN(len(list))]
+	if p.w.rng.IntN(4) == 0 {
+		p.w.count("dead letter discarded")
+		return p.rt.Discard(ctx, letter)
+	}
+	p.w.count("dead letter sent again")
+	return p.rt.Resend(ctx, letter)
+}
