@@ -66,7 +66,7 @@ func readLog[R any](ctx context.Context, r *reader, log iter.Seq2[R, error], add
 			r.part.err = err
 			break
 		}
-		if (len(r.part.commits) == partCommits || r.part.size >= partBytes) && !r.handOver(ctx) {
+		if r.full() && !r.handOver(ctx) {
 			return
 		}
 		if r.t >= r.to || r.alone && len(r.parts) == partsAhead-1 {
@@ -114,6 +114,12 @@ func (r *reader) added(c *Commit, data []byte) error {
 	return nil
 }
 
+// full tells that the part is to be handed over. In a simulation it is small, so that there are several.
+func (r *reader) full() bool {
+	n := len(r.part.commits)
+	return n == partCommits || r.part.size >= partBytes || r.alone && n == 5
+}
+
 // handOver is false when nobody takes parts any more.
 func (r *reader) handOver(ctx context.Context) bool {
 	if len(r.part.commits) == 0 && r.part.err == nil {
@@ -131,10 +137,10 @@ func (r *reader) handOver(ctx context.Context) bool {
 // building says how an aggregate is built.
 type building struct {
 	store store.Store
-	to    uint64                       // t
-	alone bool                         // nothing runs beside: parts are read before they are folded
-	also  func(commits []Commit) error // writes what belongs to commits in their transaction; may be nil
-	saved func(position)               // is called behind each transaction: the position is the aggregate's from then on
+	to    uint64            // t
+	alone bool              // nothing runs beside: parts are read before they are folded
+	also  func(*part) error // writes what belongs to commits in their transaction; may be nil
+	saved func(position)    // is called behind each transaction: the position is the aggregate's from then on
 }
 
 // build folds stored commits up to b.to, or as far as the store goes.
@@ -192,7 +198,7 @@ func (w *work) buildStep(ctx context.Context, b *building, parts <-chan part) (m
 			return false, err
 		}
 		n, size = n+len(next.commits), size+next.size
-		if next.err != nil || n >= stepCommits || size >= stepBytes {
+		if next.err != nil || n >= stepCommits || size >= stepBytes || b.alone {
 			break
 		}
 	}
@@ -247,7 +253,7 @@ func (w *work) foldPart(ctx context.Context, b *building, p *part) error {
 	if b.also == nil {
 		return nil
 	}
-	return b.also(p.commits)
+	return b.also(p)
 }
 
 const recordsStep = 2000

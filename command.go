@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cqrs-server/cqrs/internal/ids"
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/google/uuid"
@@ -193,6 +194,9 @@ func (d *Decision) T() uint64 { return d.reader.t }
 // NewID gives a new id: the first call of this command always the same one, the second call another, and so on.
 func (d *Decision) NewID() uuid.UUID {
 	d.fresh++
+	if mutant.Is("random ids") {
+		return uuid.New()
+	}
 	return ids.Fresh(d.cmd.ID, d.fresh-1)
 }
 

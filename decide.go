@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/cqrs-server/cqrs/internal/coerce"
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"github.com/cqrs-server/cqrs/store"
 )
 
@@ -55,7 +57,7 @@ func (k *decider) root(d *Decision, c *command, p *position) *Error {
 		return userError(tagBasis, "the command's basis is t %d, and shard %d keeps history from t %d on", *c.Basis, k.shard, p.horizon)
 	}
 	d.cmd, d.segment, d.reader.t = &c.Envelope, "0", p.t
-	if c.typ.consistency != Serializable && c.Basis != nil {
+	if c.typ.consistency != Serializable && c.Basis != nil && !mutant.Is("basis not honoured") {
 		d.reader.t = *c.Basis
 	}
 	if c.typ.consistency == Unchanged {
@@ -91,7 +93,7 @@ func (k *decider) decideSafely(ctx context.Context, c *command, d *Decision, p *
 
 // conflict refuses a decision when what it read has changed from its basis to t.
 func (d *Decision) conflict(t uint64) error {
-	if d.reader.seen == nil || d.reader.t == t {
+	if d.reader.seen == nil || d.reader.t == t || mutant.Is("Unchanged unchecked") {
 		return nil
 	}
 	tr, err := d.begin()
@@ -125,11 +127,20 @@ func (k *decider) commit(c *command, d *Decision, events []Event, p *position) (
 		},
 		Payload: c.payload, Trace: c.Trace, Events: room.eventsFor(len(events)),
 	}
-	if c.typ.consistency != AsOfBasis || c.Basis == nil {
+	if (c.typ.consistency != AsOfBasis || c.Basis == nil) && !mutant.Is("prev left out") {
 		commit.Prev = room.digest[:]
 	}
-	if len(d.remarks) > 0 {
+	if len(d.remarks) > 0 && !mutant.Is("remarks lost") {
 		commit.Remarks = encodeRemarks(d.remarks)
+	}
+	if mutant.Is("wall clock in the commit") {
+		commit.Time = time.Now().UnixMilli()
+	}
+	if mutant.Is("events in the order of a map") && len(events) > 1 && mutant.Coin() {
+		events[0], events[1] = events[1], events[0]
+	}
+	if mutant.Is("commit without all its events") && len(events) > 1 {
+		commit.Values, commit.Events = events[:1], commit.Events[:1]
 	}
 	return commit, k.encodeEvents(commit, d)
 }

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
+	"github.com/cqrs-server/cqrs/internal/mutant"
+	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"github.com/google/uuid"
@@ -87,25 +90,59 @@ func (f *Feedback) decode(b []byte) error {
 // Feedback follows a shard's feedback queue from an offset on, and waits for more until ctx ends; the error that comes last, with
 // the offset -1, says why it ended.
 func (rt *Runtime) Feedback(ctx context.Context, shard int, from int64) iter.Seq2[Feedback, error] {
+	return rt.feedback(ctx, shard, from, math.MaxInt64, parts{})
+}
+
+// feedback is Feedback up to an offset, which it does not go beyond, nor wait for more.
+func (rt *Runtime) feedback(ctx context.Context, shard int, from, end int64, p parts) iter.Seq2[Feedback, error] {
 	return func(yield func(Feedback, error) bool) {
-		part := Feedback{Shard: shard}
-		for {
+		for from < end {
 			msgs, err := rt.queue.Read(ctx, topicFeedback, shard, from, 1000)
 			if err != nil {
 				yield(Feedback{Shard: shard, Offset: -1}, readError(err))
 				return
 			}
-			for _, m := range msgs {
-				whole, err := part.hear(&m)
-				part.Offset, from = m.Offset, m.Offset+1
-				if !whole && err == nil {
-					continue
-				}
-				if !yield(part, err) {
+			for i := range msgs {
+				f, whole, err := p.hear(shard, &msgs[i])
+				if from = f.Offset + 1; (whole || err != nil) && !yield(f, err) {
 					return
 				}
-				part = Feedback{Shard: shard}
 			}
 		}
 	}
+}
+
+// parts are the events that the feedback queue told of commands whose last event is still to come. Those of several commands may be mixed,
+// where two processes write, and be told more than once.
+type parts map[uuid.UUID][]Recorded
+
+const maxParts = 10_000
+
+// hear reads a message of the feedback queue. Of a command's events the last one makes the feedback whole. Events whose first ones were
+// dropped from the queue are passed over.
+func (p parts) hear(shard int, m *queue.Message) (f Feedback, whole bool, err error) {
+	f = Feedback{Shard: shard, Offset: m.Offset}
+	last, err := f.hear(m)
+	if err != nil || len(f.Events) == 0 {
+		return f, true, err
+	}
+	index, before := f.Events[0].Index, p[f.Command]
+	switch {
+	case index == 0:
+		before = nil
+	case index != len(before) && mutant.Is("feedback with some of its events"):
+		return f, last, nil
+	case index != len(before):
+		return f, false, nil
+	}
+	f.Events = append(before, f.Events...)
+	if last {
+		delete(p, f.Command)
+		return f, true, nil
+	}
+	if len(p) >= maxParts { // nobody who follows the rules leaves so many unfinished
+		clear(p)
+	}
+	p[f.Command] = f.Events
+	return f, false, nil
 }

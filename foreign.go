@@ -165,8 +165,8 @@ func travels(name string, taken []cloudevents.Attr) bool {
 	return name != "" && !slices.ContainsFunc(taken, same)
 }
 
-// hear reads a message of the feedback queue into f. Of the events of one command, all but the last leave f unfinished.
-func (f *Feedback) hear(m *queue.Message) (whole bool, err error) {
+// hear reads a message of the feedback queue into f, which is new. It tells whether it is the last one of its command.
+func (f *Feedback) hear(m *queue.Message) (last bool, err error) {
 	ce, is, err := cloudevents.Decode(m)
 	switch {
 	case err != nil:
@@ -178,11 +178,7 @@ func (f *Feedback) hear(m *queue.Message) (whole bool, err error) {
 	for _, x := range ce.Ext {
 		a.ext[x.Name] = x.Value
 	}
-	command := a.id("commandid")
-	if command != f.Command {
-		f.Events = nil // the others of another command were never written
-	}
-	f.Command, f.T = command, a.number("t")
+	f.Command, f.T = a.id("commandid"), a.number("t")
 	_, _ = hex.Decode(f.payload[:], []byte(a.ext["payload"])) // it may be absent
 	f.remarks = []byte(a.ext["remarks"])
 	switch ce.Type {
@@ -192,13 +188,13 @@ func (f *Feedback) hear(m *queue.Message) (whole bool, err error) {
 		f.Repeat = true
 	case feedbackDone:
 	default:
-		whole = f.hearEvent(&ce, &a)
-		return whole, a.err
+		last = f.hearEvent(&ce, &a)
+		return last, a.err
 	}
 	return true, a.err
 }
 
-func (f *Feedback) hearEvent(ce *cloudevents.Event, a *heard) (whole bool) {
+func (f *Feedback) hearEvent(ce *cloudevents.Event, a *heard) (last bool) {
 	index, count := int(a.number("index")), int(a.number("count"))
 	r := Recorded{Entry: store.Entry{
 		Envelope: store.Envelope{
@@ -208,10 +204,7 @@ func (f *Feedback) hearEvent(ce *cloudevents.Event, a *heard) (whole bool) {
 		Event: store.Event{Index: index, Segment: a.ext["segment"], Type: ce.Type, Data: ce.Data},
 	}}
 	r.Event.ID, _ = uuid.Parse(ce.ID)
-	if index == 0 {
-		f.Events = nil
-	}
-	f.Events = append(f.Events, r)
+	f.Events = []Recorded{r}
 	return index+1 >= count
 }
 

@@ -42,7 +42,7 @@ type mark struct {
 	t       uint64   // the commit's t; 0 when the command was refused
 	payload [16]byte // payloadDigest of the command that ended so
 	turn    uint64   // of a refused command: the t that its commit would have had; 0: not known
-	refusal []byte   // the encoded *Error of a refused command; of an accepted one, its offset in an event queue of its own
+	refusal []byte   // the encoded *Error of a refused command; of an accepted one, its offset in an event queue of its own, or (from the store) the digest behind it
 }
 
 const (

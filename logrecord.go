@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/google/uuid"
 )
@@ -111,20 +112,23 @@ func (b *batch) admit(c *Commit, offset int64) (now, again bool, err error) {
 	if err != nil {
 		return false, false, err
 	}
-	if found && (m.t <= b.pos.t) {
+	if found && (m.t <= b.pos.t) && !mutant.Is("dedup by position only") {
 		if m.t > 0 && m.at() == offset {
 			c.T, again = m.t, true
 		}
-		return false, again, nil
+		return false, again, b.passStored(c, &m)
 	}
-	if c.Prev != nil && Digest(c.Prev) != b.pos.digest {
+	if c.Prev != nil && Digest(c.Prev) != b.pos.digest && !mutant.Is("void commit accepted") {
 		return false, false, nil
 	}
 	b.advance(c)
-	return true, false, b.markAccepted(c, offset)
+	return true, false, errors.Join(b.markAccepted(c, offset), b.endRebuilt())
 }
 
 func (b *batch) markAccepted(c *Commit, offset int64) error {
+	if mutant.Is("accepted command not marked") {
+		return nil
+	}
 	m := mark{t: c.T, payload: c.Payload}
 	if offset >= 0 {
 		m.refusal = binary.BigEndian.AppendUint64(nil, uint64(offset))
@@ -140,11 +144,10 @@ func (m *mark) at() int64 {
 	return int64(binary.BigEndian.Uint64(m.refusal))
 }
 
-// admitRefusal notes a command as refused, by the same rule. Until the log has come to where a rebuild from the store ended, any
-// refusal counts: those that were void are not told apart there, and their commands have ended all the same.
-func (b *batch) admitRefusal(r *refusal, rebuilt bool) (now bool, err error) {
+// admitRefusal notes a command as refused, by the same rule.
+func (b *batch) admitRefusal(r *refusal) (now bool, err error) {
 	_, found, err := b.rows.ended(r.command[:])
-	if err != nil || found || r.prev != b.pos.digest && !rebuilt {
+	if err != nil || found || !b.validRefusal(r) {
 		return false, err
 	}
 	m := mark{payload: r.payload, refusal: r.err}
@@ -166,7 +169,10 @@ func (b *batch) toLog(m queue.Message) (offset int64) {
 // passed moves the position behind a message of the log.
 func (b *batch) passed(e *entry) {
 	if e.offset >= b.pos.offset {
-		b.pos.offset, b.pos.anchor = e.offset+1, e.anchor
+		b.pos.offset = e.offset + 1
+		if !mutant.Is("anchor not kept") {
+			b.pos.anchor = e.anchor
+		}
 		b.used = true
 	}
 }

@@ -109,6 +109,7 @@ func (rt *Runtime) openSender() {
 		s := &Shard{rt: rt, n: n, wake: make(chan struct{}, 1)}
 		s.served = &served{queue: rt.queue}
 		s.heardAll.Store(-1)
+		s.parts = parts{}
 		rt.shards = append(rt.shards, s)
 	}
 }

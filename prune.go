@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/cqrs-server/cqrs/internal/fail"
+	"github.com/cqrs-server/cqrs/internal/mutant"
 )
 
 // pruneStep is how many chunks of history one batch drops at the most.
@@ -16,7 +17,11 @@ func (w *work) prune() error {
 	if w.keepHistory == 0 && w.keepFor == 0 {
 		return nil
 	}
-	if err := w.cut(w.found.horizon); err != nil {
+	horizon := w.found.horizon
+	if mutant.Is("history dropped early") {
+		horizon = w.pos.t
+	}
+	if err := w.cut(horizon); err != nil {
 		return err
 	}
 	wanted, err := w.wantedHorizon()

@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"time"
 
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
-	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 )
 
@@ -67,7 +68,7 @@ func (s *Shard) admitEntry(e *entry) (*Commit, error) {
 	c := e.commit
 	c.Shard = s.n
 	now, again, err := b.admit(c, e.offset)
-	s.passedRebuilt(c.Command)
+	again = again && !mutant.Is("feedback lost after a crash")
 	if err != nil || !now && !again {
 		return nil, err
 	}
@@ -86,7 +87,7 @@ func (c *Commit) readRemarks() {
 }
 
 func (s *Shard) admitRefusal(r *refusal) error {
-	now, err := s.batch.admitRefusal(r, s.rebuilt != uuid.Nil)
+	now, err := s.batch.admitRefusal(r)
 	if !now || err != nil {
 		return err
 	}
@@ -98,6 +99,9 @@ func (s *Shard) admitRefusal(r *refusal) error {
 
 // apply brings messages of the log into the aggregate, in one transaction.
 func (s *Shard) apply(ctx context.Context, msgs []queue.Message) (err error) {
+	if err := s.sameLog(ctx); err != nil && !mutant.Is("follower does not look at what it follows") {
+		return err
+	}
 	b := &s.batch
 	defer b.rollback()
 	defer s.file.Guard(&err, debug.SetPanicOnFault(true))
@@ -135,7 +139,7 @@ func (s *Shard) archive(records []store.Record) error {
 var (
 	offsetsKey  = []byte("offsets") // how far the work has come that this process did
 	topicsKey   = []byte("topics")  // the identities of the topics that the aggregate follows
-	rebuiltName = []byte("rebuilt") // the last command that came from the store
+	rebuiltName = []byte("rebuilt") // how far the log has come of what came from the store
 )
 
 // topicIDs are the identities of the topics of a shard.
@@ -155,16 +159,32 @@ func (s *Shard) checkLog(ctx context.Context) error {
 		return err
 	}
 	at := s.agg.position().offset
+	half, err := s.halfBuilt()
+	if err != nil {
+		return err
+	}
 	if at > end {
 		return s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: at, Start: start, End: end})
 	}
-	if at < start || s.agg.position().t == 0 {
+	if at < start || s.agg.position().t == 0 || half && !mutant.Is("half built taken for built") {
 		return s.fromStore(ctx, start)
 	}
 	if at == start {
 		return nil
 	}
 	return s.checkAnchor(ctx, at-1)
+}
+
+// sameLog makes sure that what was read from the log is behind what was applied: meanwhile the topic may have been made anew, or cut off
+// and written again. It is called between reading and applying.
+func (s *Shard) sameLog(ctx context.Context) error {
+	if at := s.agg.position().offset; at > 0 {
+		err := s.checkAnchor(ctx, at-1)
+		if lost, ok := errors.AsType[*queue.RangeError](err); !ok || lost.Want >= lost.Start {
+			return err
+		} // else retention has dropped it
+	}
+	return s.checkTopics(ctx)
 }
 
 // checkAnchor compares the last message that was applied with the one that is in its place.
@@ -175,7 +195,7 @@ func (s *Shard) checkAnchor(ctx context.Context, at int64) error {
 	if err != nil {
 		return s.logError(err)
 	}
-	if p := s.agg.position(); len(msgs) > 0 && msgs[0].Offset == at && anchorOf(msgs[0].Value) != p.anchor {
+	if p := s.agg.position(); len(msgs) > 0 && msgs[0].Offset == at && anchorOf(msgs[0].Value) != p.anchor && !mutant.Is("anchor unchecked") {
 		return fmt.Errorf("offset %d of the log of shard %d holds another message than the one that %s has applied: "+
 			"it belongs to another log, or the log was damaged. Stop all processes, and move the data folders of those that differ away, "+
 			"so that they are built anew from the store", at, s.n, s.file.Path())
@@ -202,7 +222,7 @@ func (s *Shard) checkTopics(ctx context.Context) error {
 	if err := json.Unmarshal(raw, &was); err != nil {
 		return fmt.Errorf("%s: what it says of the topics can't be read: the file is damaged", s.file.Path())
 	}
-	if was != now {
+	if was != now && !mutant.Is("topic identity ignored") {
 		return fmt.Errorf("the topics of shard %d were deleted and made again (they are %v, and %s follows %v): their offsets mean "+
 			"something else now. Stop all processes, see that the store is complete, and move the data folders away, so that they "+
 			"are built anew from it", s.n, now, s.file.Path(), was)
@@ -242,9 +262,9 @@ func (s *Shard) fromStore(ctx context.Context, start int64) error {
 	var awaited []ended
 	err = s.batch.work.build(ctx, building{
 		store: s.rt.store, to: last, alone: s.rt.stepped,
-		also: func(commits []Commit) error {
-			awaited = append(awaited, s.awaited(commits)...)
-			return s.fromStorePart(start, commits)
+		also: func(p *part) error {
+			awaited = append(awaited, s.awaited(p.commits)...)
+			return s.fromStorePart(start, last, p)
 		},
 		saved: func(p position) {
 			s.publish(p)
@@ -265,7 +285,7 @@ func (s *Shard) fromStore(ctx context.Context, start int64) error {
 // awaited is those commits that somebody waits for: they were accepted before this process has read the log.
 func (s *Shard) awaited(commits []Commit) (list []ended) {
 	for i := range commits {
-		if s.rt.receipts.waitsFor(commits[i].Command) {
+		if s.rt.receipts.waitsFor(commits[i].Command) && !mutant.Is("receipts forgotten by a rebuild") {
 			c := &Commit{Record: commits[i].Record}
 			s.rt.types.decodeStored(c)
 			c.readRemarks()
@@ -276,15 +296,17 @@ func (s *Shard) awaited(commits []Commit) (list []ended) {
 }
 
 // fromStorePart writes, into their transaction, what commits from the store bring along.
-func (s *Shard) fromStorePart(start int64, commits []Commit) (err error) {
+func (s *Shard) fromStorePart(start int64, last uint64, p *part) (err error) {
 	w := &s.batch.work
 	w.pos.offset, w.pos.anchor = start, anchor{}
-	for i := range commits {
-		m := mark{t: commits[i].T, payload: commits[i].Payload}
-		err = errors.Join(err, s.batch.setMark(commits[i].Command[:], &m))
+	for i := range p.commits {
+		c := &p.commits[i]
+		m := mark{t: c.T, payload: c.Payload, refusal: p.digests[i][:]}
+		if !mutant.Is("rebuild forgets the marks") {
+			err = errors.Join(err, s.batch.setMark(c.Command[:], &m))
+		}
 	}
-	s.rebuilt = commits[len(commits)-1].Command
-	return errors.Join(err, w.tx.Bucket(w.agg.stateName).Put(rebuiltName, s.rebuilt[:]))
+	return errors.Join(err, s.batch.setRebuilt(&rebuilt{last: last}))
 }
 
 // skipTo makes the log's start the position, where everything before it came from the store.
@@ -301,22 +323,6 @@ func (s *Shard) skipTo(ctx context.Context, start int64) error {
 		return tx.Bucket(s.agg.stateName).Put(positionKey, p.encode())
 	})
 	return errors.Join(readError(err), s.agg.load())
-}
-
-// passedRebuilt notes that the log has come to where a rebuild from the store ended.
-func (s *Shard) passedRebuilt(command uuid.UUID) {
-	if s.rebuilt != uuid.Nil && s.rebuilt == command {
-		s.rebuilt = uuid.Nil
-	}
-}
-
-// loadRebuilt reads where the last rebuild from the store ended, if the log has not come to there yet.
-func (s *Shard) loadRebuilt() error {
-	raw, err := s.state(rebuiltName)
-	if err == nil && len(raw) == 16 {
-		s.rebuilt = uuid.UUID(raw)
-	}
-	return err
 }
 
 // hold follows the log and the feedback until stop is called.
@@ -372,7 +378,7 @@ func (s *Shard) listen(ctx context.Context) {
 	retry := newBackoff()
 	for ctx.Err() == nil {
 		if from, err := s.hearing(ctx); err == nil {
-			for f, err := range s.rt.Feedback(ctx, s.n, from) {
+			for f, err := range s.rt.feedback(ctx, s.n, from, math.MaxInt64, s.parts) {
 				s.heardUpTo(f.Offset + 1)
 				if err == nil {
 					s.hear(&f)
@@ -391,27 +397,23 @@ func (s *Shard) hearAll(ctx context.Context) (n int, err error) {
 		return 0, err
 	}
 	_, end, err := s.rt.queue.Bounds(ctx, topicFeedback, s.n)
-	part := Feedback{Shard: s.n}
 	for first := from; err == nil && from < end; n = int(from - first) {
-		from, err = s.hearSome(ctx, from, &part)
+		from, err = s.hearSome(ctx, from)
 	}
 	return n, err
 }
 
 // hearSome hears some of the messages that are there. It waits for no others: what the last of them begins may never come to its end.
-func (s *Shard) hearSome(ctx context.Context, from int64, part *Feedback) (next int64, err error) {
+func (s *Shard) hearSome(ctx context.Context, from int64) (next int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	msgs, err := s.rt.queue.Read(ctx, topicFeedback, s.n, from, 1000)
 	for i := range msgs {
-		whole, wrong := part.hear(&msgs[i])
-		if part.Offset = msgs[i].Offset; whole && wrong == nil {
-			s.hear(part)
+		f, whole, wrong := s.parts.hear(s.n, &msgs[i])
+		if whole && wrong == nil {
+			s.hear(&f)
 		}
-		if whole || wrong != nil {
-			*part = Feedback{Shard: s.n}
-		}
-		from = msgs[i].Offset + 1
+		from = f.Offset + 1
 	}
 	s.heardUpTo(from)
 	return from, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
@@ -119,10 +120,16 @@ func (v *served) settle(ctx context.Context) error {
 	if err := v.flushLetters(ctx); err != nil {
 		return err
 	}
+	if mutant.Is("settled too early") {
+		v.settled, v.reached.settled = v.batch.pos.offset, v.batch.pos.offset
+	}
 	return v.batch.commit()
 }
 
 func (v *served) flushLetters(ctx context.Context) error {
+	if mutant.Is("dead letter lost") {
+		v.letters = v.letters[:0]
+	}
 	err := v.appendTo(ctx, topicDead, v.letters)
 	if err == nil {
 		v.letters = v.letters[:0]
@@ -153,6 +160,9 @@ func (v *served) rollback() {
 // fallBehind has the log read again from where everything is settled and applied.
 func (v *served) fallBehind() {
 	v.behind, v.reading = true, min(v.settled, v.shard.agg.position().offset)
+	if mutant.Is("owner reads from where others settled") {
+		v.reading = v.settled
+	}
 }
 
 // servedCommands reads the command queue.
@@ -183,6 +193,9 @@ func (q *servedCommands) Poll(_ context.Context, most int) ([]workflow.Segment, 
 	for i := range q.took {
 		b.commands[i].message = q.took[i]
 		q.at = q.took[i].Offset + 1
+		if mutant.Is("offset before effect") {
+			q.handled, q.reached.handled = q.at, q.at
+		}
 		q.segs = append(q.segs, &b.commands[i])
 	}
 	return q.segs, nil
@@ -224,11 +237,18 @@ func (l *servedEntries) Poll(ctx context.Context, most int) ([]workflow.Segment,
 		return nil, nil
 	}
 	msgs, err := l.shard.readLog(ctx, l.reading, most)
+	if err == nil {
+		err = l.shard.sameLog(ctx)
+		if mutant.Is("owner does not look at what it follows") {
+			err = nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	if len(msgs) == 0 {
 		l.behind, l.batch.behind = false, false
+		return nil, l.batch.endRebuilt()
 	}
 	for i := range msgs {
 		e := readEntry(&msgs[i])
@@ -291,14 +311,23 @@ func (l *servedLog) Flush(ctx context.Context, _ []workflow.Segment) error {
 		return err
 	}
 	b := l.batch
+	if mutant.Is("feedback before the commit") {
+		_ = l.appendTo(ctx, topicFeedback, l.told)
+	}
 	if len(b.log) == 0 {
 		return l.fence(ctx)
 	}
+	if mutant.Is("batch published in part") {
+		b.log = b.log[:1]
+		b.pos.offset = b.found.offset + 1
+	}
 	if err := l.queue.Append(ctx, topicEvents, l.shard.n, b.log); err != nil {
-		return fmt.Errorf("append to the log: %w", l.shard.logError(err))
+		if !mutant.Is("append timeout taken for success") || !errors.Is(err, queue.ErrUnknown) {
+			return fmt.Errorf("append to the log: %w", l.shard.logError(err))
+		}
 	}
 	for i := range b.log {
-		if b.log[i].Offset != b.pos.offset-int64(len(b.log)-i) {
+		if b.log[i].Offset != b.pos.offset-int64(len(b.log)-i) && !mutant.Is("contiguity unchecked") && !mutant.Is("append timeout taken for success") {
 			return errInterleaved
 		}
 	}
@@ -308,7 +337,7 @@ func (l *servedLog) Flush(ctx context.Context, _ []workflow.Segment) error {
 
 // fence makes sure that nobody has written to the log, when a batch without a message for it tells errors that depend on the value.
 func (l *servedLog) fence(ctx context.Context) error {
-	if len(l.letters) == 0 && !l.batch.fenced {
+	if len(l.letters) == 0 && !l.batch.fenced || mutant.Is("fence left out") {
 		return nil
 	}
 	_, end, err := l.queue.Bounds(ctx, topicEvents, l.shard.n)
@@ -330,6 +359,7 @@ func (k *servedStore) Prepare(_ context.Context, segs []workflow.Segment) error 
 		c, ok := s.(*Commit)
 		switch {
 		case !ok || c.bytes == nil || c.Repeat:
+		case mutant.Is("store skipped after a failure") && c.command == nil:
 		case c.command != nil:
 			k.fresh = append(k.fresh, c.Record)
 		case k.store != nil && c.T > k.stored, k.store == nil && c.T > k.batch.found.t:
@@ -364,7 +394,13 @@ func (k *servedStore) put(ctx context.Context, put func(context.Context, []store
 	if len(list) == 0 {
 		return nil
 	}
+	if mutant.Is("unprocessed records forgotten") {
+		list = list[:1]
+	}
 	err := put(ctx, list)
+	if mutant.Is("store timeout taken for success") {
+		return nil
+	}
 	conflict, ok := errors.AsType[*store.ConflictError](err)
 	if !ok {
 		return err

@@ -12,7 +12,6 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/workflow"
-	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 )
 
@@ -39,7 +38,7 @@ type Shard struct {
 	turn     sync.Mutex   // held by the owner's work
 	owned    atomic.Bool  // this process works the shard
 	heardAll atomic.Int64 // the offset up to which the feedback queue was heard; -1 at first
-	rebuilt  uuid.UUID    // the last command that came from the store, until the log has come to there
+	parts    parts        // of feedback, that were heard
 
 	foreign   bool   // the plan has outputs outside the file
 	delivered uint64 // the t up to which they were flushed; only run touches it
@@ -70,6 +69,7 @@ func (s *Shard) bindPlan() (err error) {
 		return nil
 	}
 	s.heardAll.Store(-1)
+	s.parts = parts{}
 	s.served = newServed(s, s.rt.queue, s.rt.cfg.Store)
 	s.plan, err = s.served.bind(*s.rt.cfg.Plan)
 	return err

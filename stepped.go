@@ -7,6 +7,7 @@ import (
 
 	"github.com/cqrs-server/cqrs/internal/steps"
 	"github.com/cqrs-server/cqrs/workflow"
+	"go.etcd.io/bbolt"
 )
 
 func init() { steps.Open = openStepped }
@@ -57,6 +58,16 @@ func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
 		return nil, err
 	}
 	return &steppedOwner{s, engine, back}, nil
+}
+
+func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg.position().offset }
+
+func (p *stepped) CommitBy(fn func(shard int, commit func() error) error) {
+	for n, file := range p.rt.files {
+		if n < len(p.rt.shards) {
+			file.CommitBy(func(tx *bbolt.Tx) error { return fn(n, tx.Commit) })
+		}
+	}
 }
 
 func (p *stepped) Crash() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
@@ -56,14 +57,16 @@ func (k *tasks) take(_ context.Context, _ workflow.Params, s workflow.Segment) (
 
 // repeated answers a command that came before as it was answered then.
 func (k *tasks) repeated(c *command, m mark) ([]workflow.Segment, error) {
-	if m.payload != c.payload {
+	if m.payload != c.payload && !mutant.Is("id conflict unchecked") {
 		return k.one(idConflict(c.ID))
 	}
 	if m.t == 0 {
 		return k.one(decodeError(m.refusal))
 	}
 	commit := &Commit{Repeat: true, command: c}
-	commit.Payload = c.payload
+	if !mutant.Is("repeat without its payload") {
+		commit.Payload = c.payload
+	}
 	commit.Envelope = store.Envelope{
 		Shard: k.shard.n, T: m.t, Command: c.ID, CommandType: c.Type, Key: c.Key, Time: c.Time.UnixMilli(), Code: c.Code,
 	}
@@ -115,10 +118,13 @@ func (k *tasks) refuse(ctx context.Context, c *command, err error) ([]workflow.S
 		return nil, e
 	}
 	m := mark{payload: c.payload, refusal: e.encode(), turn: k.batch.pos.t + 1}
+	if mutant.Is("refusal neither marked nor logged") {
+		return k.one(e)
+	}
 	if err := k.batch.setMark(c.ID[:], &m); err != nil {
 		return nil, Retry(err)
 	}
-	if k.logged {
+	if k.logged && !mutant.Is("refusal not in the log") {
 		r := refusal{command: c.ID, payload: c.payload, prev: k.batch.pos.digest, err: m.refusal}
 		k.batch.toLog(r.message())
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"go.etcd.io/bbolt"
 )
 
@@ -149,7 +150,7 @@ func (r *rowTx) asOf(table uint16, key, raw []byte, t uint64) (row []byte, ok bo
 	if err := v.decode(raw); err != nil {
 		return nil, false, err
 	}
-	if v.ts[0] <= t {
+	if v.ts[0] <= t || mutant.Is("as-of off by one") && v.ts[0] == t+1 {
 		return v.row, !v.deleted, nil
 	}
 	replaced, found := replacedAt(v.ts[:v.n], t)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/internal/mutant"
 )
 
 // work is one write transaction on an aggregate: commits are folded, in the order of t, and with them the position moves.
@@ -43,6 +44,9 @@ func (w *work) begin() error {
 	if w.pos, err = w.agg.positionIn(tx.Tx); err != nil {
 		return err
 	}
+	if mutant.Is("position from memory after an unknown commit") {
+		w.pos = *w.agg.position()
+	}
 	w.found = w.pos
 	w.rows.reset(w.agg, tx.Tx)
 	return nil
@@ -57,6 +61,9 @@ func (w *work) advance(c *Commit) {
 // follow counts a commit that was accepted as the next t. The digest is that of the log behind it.
 func (w *work) follow(c *Commit, digest Digest) {
 	w.pos.t, w.pos.digest = c.T, digest
+	if mutant.Is("digest not advanced") && c.Prev == nil {
+		w.pos.digest = Digest{}
+	}
 	if c.T == 1 || c.Time > w.pos.latest {
 		w.pos.latest = c.Time
 	}
@@ -127,11 +134,16 @@ func (w *work) foldOne(ctx context.Context, c *Commit, index int) *Error {
 		w.err = errors.Join(w.err, damaged)
 	}
 	w.pos.failed = failures
-	w.err = errors.Join(w.err, w.rows.rollback(before))
+	if !mutant.Is("failed fold leaves its rows") {
+		w.err = errors.Join(w.err, w.rows.rollback(before))
+	}
 	if isAgain {
 		return foldError(c, failedFold(again), err)
 	}
 	f := failedFoldOf(c, index)
+	if mutant.Is("failed fold not counted") {
+		return foldError(c, f, err)
+	}
 	w.err = errors.Join(w.err, w.noteFailure(f, err))
 	return foldError(c, f, err)
 }

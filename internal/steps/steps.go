@@ -23,6 +23,12 @@ type Process interface {
 	// Own takes up the work of a shard.
 	Own(ctx context.Context, shard int) (Owner, error)
 
+	// Reached is the offset up to which the shard's aggregate has read the log.
+	Reached(shard int) int64
+
+	// CommitBy has fn called in place of each commit to a shard's file: commit makes it. fn must not wait.
+	CommitBy(fn func(shard int, commit func() error) error)
+
 	// Crash ends the process as a kill would: nothing is finished, told or committed. The data folder can then be opened again.
 	Crash()
 
