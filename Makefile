@@ -6,6 +6,7 @@
 # make fuzz     every fuzz target for FUZZTIME (15s)
 # make faults   the proofs of docs/faults.md, whose figures it writes anew
 # make soak-kills N=10000   so many kills at every step, and from outside
+# make soak N=10000         so many histories of the simulator, on all cores
 # make bench    speed, side by side with others, as ratios (a module of its own: bench/)
 # make vuln     known vulnerabilities in what is linked (a report)
 #
@@ -18,7 +19,7 @@ N       ?= 10000
 TOOL     = $(GO) tool -modfile=tools/go.mod
 SERVERS  = $(GO) run ./internal/servers --
 
-.PHONY: test lint race unit servers bench vuln fuzz faults soak-kills
+.PHONY: test lint race unit servers bench vuln fuzz faults soak soak-kills
 
 test: lint
 	$(SERVERS) $(GO) test -timeout $(TIMEOUT) ./...
@@ -50,7 +51,12 @@ fuzz:
 faults:
 	@counted=$$(mktemp) && trap 'rm -f "$$counted"' EXIT && \
 	CQRS_TEST_FIGURES=$$counted $(GO) test -count 1 -timeout $(TIMEOUT) -run 'TestPowerCuts|TestKilled|Linearizable' . && \
-	$(GO) run ./internal/figures docs/faults.md figures < "$$counted"
+	$(GO) run ./internal/figures docs/faults.md figures < "$$counted" && \
+	$(GO) test -count 1 -timeout $(TIMEOUT) -run TestMutantsAreFound ./sim -table "$$counted" && \
+	$(GO) run ./internal/figures docs/faults.md mutants < "$$counted"
+
+soak:
+	$(GO) test -count 1 -timeout 0 -run TestHistories -v ./sim -histories $(N)
 
 soak-kills:
 	CQRS_TEST_KILLS=$(N) $(GO) test -count 1 -timeout 0 -run TestKilledAtEveryStep .

@@ -1,49 +1,120 @@
 package sim_test
 
 import (
+	"bufio"
+	_ "embed"
 	"flag"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/cqrs-server/cqrs/internal/mutant"
 	"github.com/cqrs-server/cqrs/internal/sim"
 )
 
-// within is how many histories may pass before a mutant is found.
-const within = 600
+const (
+	within = 600 // so many histories must find each mutant
+	sample = 32  // so many are counted for the table
+)
 
-// hunt runs histories until one finds the mutant, and tells which.
-func hunt(name string) (found sim.Result, tried int) {
-	defer mutant.Wake(name)()
-	for tried < within {
-		s := runMany(uint64(tried)+1, 16)
-		tried += 16
-		if len(s.failed) > 0 {
-			found = s.failed[0]
-			for _, r := range s.failed {
-				if r.Seed < found.Seed {
-					found = r
-				}
-			}
-			return found, tried
+var (
+	only  = flag.String("mutant", "", "hunt this mutant only")
+	table = flag.String("table", "", "the file for the table of mutants; testdata/mutants.txt is written anew too")
+)
+
+//go:embed testdata/mutants.txt
+var knownSeeds string
+
+// known is the first history that found a mutant when the table was written.
+func known(name string) uint64 {
+	for s := bufio.NewScanner(strings.NewReader(knownSeeds)); s.Scan(); {
+		if n, seed, _ := strings.Cut(s.Text(), "\t"); n == name {
+			first, _ := strconv.ParseUint(seed, 10, 64)
+			return first
 		}
 	}
-	return sim.Result{}, tried
+	return 0
+}
+
+// catch is what a hunt came to.
+type catch struct {
+	first         sim.Result
+	found, sample int // so many of the sample's histories found it
+}
+
+// hunt runs histories until one finds the mutant.
+func hunt(name string) (c catch) {
+	defer mutant.Wake(name)()
+	if seed := known(name); seed > 0 && *table == "" {
+		if c.first = sim.Run(sim.Options{Seed: seed, Dir: dir()}); len(c.first.Faults) > 0 {
+			return c
+		}
+	}
+	c.sample = sample
+	for tried := uint64(0); tried < within; tried += sample {
+		s := runMany(tried+1, sample)
+		if tried == 0 {
+			c.found = len(s.failed)
+		}
+		if len(s.failed) > 0 {
+			c.first = slices.MinFunc(s.failed, func(a, b sim.Result) int { return int(a.Seed) - int(b.Seed) })
+			return c
+		}
+	}
+	return c
 }
 
 // Each defect that is put into the library on purpose must be found.
 func TestMutantsAreFound(t *testing.T) {
+	var rows, seeds strings.Builder
 	for _, name := range sim.Mutants {
-		if *one != "" && *one != name {
+		if *only != "" && *only != name {
 			continue
 		}
-		r, tried := hunt(name)
-		if len(r.Faults) == 0 {
-			t.Errorf("mutant %q lives on after %d histories", name, tried)
+		c := hunt(name)
+		if len(c.first.Faults) == 0 {
+			t.Errorf("mutant %q lives on after %d histories", name, within)
 			continue
 		}
-		t.Logf("%-50s seed %3d: %s", name, r.Seed, fmt.Sprintf("%.150s", r.Faults[0]))
+		invariant, _, _ := strings.Cut(c.first.Faults[0], ":")
+		t.Logf("%-50s seed %3d: %.150s", name, c.first.Seed, c.first.Faults[0])
+		fmt.Fprintf(&rows, "%s\tfound by %d of %d histories, first by seed %d (invariant %s)\n", name, c.found, c.sample, c.first.Seed, invariant)
+		fmt.Fprintf(&seeds, "%s\t%d\n", name, c.first.Seed)
+	}
+	if *table != "" && *only == "" {
+		writeFile(t, *table, rows.String())
+		writeFile(t, "testdata/mutants.txt", seeds.String())
 	}
 }
 
-var one = flag.String("mutant", "", "hunt this mutant only")
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every place at which the library can be broken is in the list, and nothing else is.
+func TestMutantsAreListed(t *testing.T) {
+	var found []string
+	files, _ := filepath.Glob("../*.go")
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`mutant\.Is\("([^"]*)"\)`).FindAllStringSubmatch(string(text), -1) {
+			found = append(found, m[1])
+		}
+	}
+	slices.Sort(found)
+	listed := slices.Sorted(slices.Values(sim.Mutants))
+	if found = slices.Compact(found); !slices.Equal(found, listed) {
+		t.Errorf("the source has the mutants\n%q\nand the list is\n%q", found, listed)
+	}
+}

@@ -2,10 +2,10 @@ package sim_test
 
 import (
 	"flag"
-	"fmt"
 	"maps"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,8 +18,14 @@ import (
 var (
 	seed      = flag.Uint64("seed", 0, "run this history only, and tell what happens")
 	first     = flag.Uint64("first", 1, "the first history")
-	histories = flag.Uint64("histories", 200, "how many histories")
+	histories = flag.Uint64("histories", 0, "how many histories; 0: as many as fit into -for")
+	budget    = flag.Duration("for", 40*time.Second, "how long histories are run, unless -histories says how many")
 )
+
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // a history holds little, and makes much
+	os.Exit(m.Run())
+}
 
 // dir is where files are made: in memory where that is offered.
 func dir() string {
@@ -29,7 +35,8 @@ func dir() string {
 	return ""
 }
 
-func TestOne(t *testing.T) {
+// TestSeed runs one history: go test ./sim -run TestSeed -seed N.
+func TestSeed(t *testing.T) {
 	if *seed == 0 {
 		t.Skip("no -seed is given")
 	}
@@ -78,17 +85,74 @@ func runMany(from, n uint64) *sum {
 	return s
 }
 
-func TestMany(t *testing.T) {
+// Whatever happens, all invariants hold.
+func TestHistories(t *testing.T) {
+	if *seed != 0 {
+		t.Skip("-seed asks for one history")
+	}
 	began := time.Now()
-	s := runMany(*first, *histories)
+	s := runSome()
 	for _, r := range s.failed {
 		for _, f := range r.Faults {
 			t.Errorf("seed %d: %s", r.Seed, f)
 		}
+		t.Errorf("to see what happened: go test ./sim -run TestSeed -seed %d", r.Seed)
 	}
-	t.Logf("%d histories with %d commands in %v", s.histories, s.commands, time.Since(began))
+	t.Logf("%d histories with %d commands in %v", s.histories, s.commands, time.Since(began).Round(time.Second))
 	for _, k := range slices.Sorted(maps.Keys(s.counts)) {
-		t.Log(fmt.Sprintf("%8d %s", s.counts[k], k))
+		t.Logf("%8d %s", s.counts[k], k)
+	}
+	if s.histories >= enough {
+		s.checkRare(t)
+	}
+}
+
+// runSome runs as many histories as the flags say.
+func runSome() *sum {
+	if *histories > 0 {
+		return runMany(*first, *histories)
+	}
+	all := &sum{counts: map[string]int{}}
+	for began, next := time.Now(), *first; time.Since(began) < *budget; next += 32 {
+		all.merge(runMany(next, 32))
+	}
+	return all
+}
+
+func (s *sum) merge(o *sum) {
+	s.histories, s.commands, s.failed = s.histories+o.histories, s.commands+o.commands, append(s.failed, o.failed...)
+	for k, n := range o.counts {
+		s.counts[k] += n
+	}
+}
+
+// enough histories meet each situation: one that never occurs is not tested.
+const enough = 500
+
+// rare are the situations that must occur.
+var rare = []string{
+	"void commit", "void refusal", "duplicate commit in the log", "duplicate refusal in the log", "batch interleaved", "two owners",
+	"decided in the past: count", "decided in the past: edit", "refused: conflict", "refused: rejected", "refused: basis",
+	"refused: validation", "failed fold", "folded again", "dead letter sent again", "dead letter discarded", "dead letter, and then decided",
+	"foreign commit accepted", "id conflict told", "log dropped", "read of a pruned t", "history of rebuilds", "history without faults",
+	"receipt: accepted", "receipt: rejected", "receipt: id-conflict", "receipt: process-command", "sent twice",
+	"other payload under the same id", "send of unknown outcome", "send refused",
+	"stopped after: topics made anew", "stopped after: log truncated", "stopped after: commands made anew",
+}
+
+func (s *sum) checkRare(t *testing.T) {
+	for _, what := range append(sim.Kinds(), rare...) {
+		if s.counts[what] == 0 {
+			t.Errorf("in %d histories it never occurred: %s", s.histories, what)
+		}
+	}
+	for _, call := range []string{"append to commands", "append to events", "append to feedback", "append to dead", "read events",
+		"bounds of events", "poll commands", "put", "put new", "commit of commands", "commit of events"} {
+		for _, when := range []string{"crash before ", "crash after "} {
+			if s.counts[when+call] == 0 {
+				t.Errorf("in %d histories there was no %s%s", s.histories, when, call)
+			}
+		}
 	}
 }
 

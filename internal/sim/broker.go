@@ -37,6 +37,7 @@ type partition struct {
 	start     int64
 	msgs      []queue.Message // all, by offset
 	by        []*proc         // who appended them; nil: another program
+	reached   []uint64        // the t that somebody had come to when they were
 	committed int64
 	highest   int64 // the highest committed
 }
@@ -94,7 +95,7 @@ func (b *broker) add(topic string, shard int, by *proc, m queue.Message) int64 {
 	p := b.part(topic, shard)
 	m = cloneMessage(m)
 	m.Offset = p.end()
-	p.msgs, p.by = append(p.msgs, m), append(p.by, by)
+	p.msgs, p.by, p.reached = append(p.msgs, m), append(p.by, by), append(p.reached, b.w.reached[shard])
 	text := ""
 	if topic == commandsTopic || topic == eventsTopic {
 		text = hex.EncodeToString(m.Value)
@@ -117,6 +118,27 @@ func (b *broker) land() {
 			b.add(f.topic, f.shard, f.by, m)
 		}
 	}
+}
+
+// overtakes draws whether what is still on its way to a partition lands in the midst of what is appended now.
+func (b *broker) overtakes(topic string, shard int) bool {
+	for _, f := range b.late {
+		if f.topic == topic && f.shard == shard && b.w.rates[appendSplit] > 0 && b.w.rng.IntN(3) == 0 {
+			b.w.count("an append overtaken by an earlier one")
+			return true
+		}
+	}
+	return false
+}
+
+// hurry has what is on its way to a partition land now.
+func (b *broker) hurry(topic string, shard int) {
+	for i := range b.late {
+		if b.late[i].topic == topic && b.late[i].shard == shard {
+			b.late[i].due = 0
+		}
+	}
+	b.land()
 }
 
 // settle lets what is on its way land, or be lost.
@@ -178,9 +200,10 @@ func (l *link) append(topic string, shard int, msgs []queue.Message) error {
 	case len(msgs) > 1 && w.happens(appendPart):
 		l.add(topic, shard, msgs[:1+w.rng.IntN(len(msgs)-1)])
 		return unknown()
-	case len(msgs) > 1 && w.happens(appendSplit):
+	case len(msgs) > 1 && (w.happens(appendSplit) || l.b.overtakes(topic, shard)):
 		at := 1 + w.rng.IntN(len(msgs)-1)
 		l.add(topic, shard, msgs[:at])
+		l.b.hurry(topic, shard)
 		w.pass()
 		l.add(topic, shard, msgs[at:])
 		return nil

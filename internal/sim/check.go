@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cqrs-server/cqrs"
 	"github.com/cqrs-server/cqrs/store"
@@ -238,11 +239,26 @@ func (l *ledger) hear() map[[32]byte]*told {
 			t.dead = true
 		case f.err != nil:
 			t.refusals[f.err.Tag] = true
+			l.checkBasis(place, f.err)
 		default:
 			t.ts[f.t] = true
 		}
 	}
 	return said
+}
+
+// checkBasis looks whether a command was refused because of a basis that the log had come to when it was sent: who refuses it did not know
+// the log's end.
+func (l *ledger) checkBasis(place [32]byte, e *cqrs.Error) {
+	if e.Tag != "basis" || !strings.Contains(e.Message, "has only come to") || len(l.byPlace[place]) == 0 {
+		return
+	}
+	for _, q := range l.byPlace[place] {
+		if q.basis == nil || *q.basis > l.w.broker.part(commandsTopic, l.shard).reached[q.offset] {
+			return
+		}
+	}
+	l.w.fault("6: command %s was refused, and the log had come to its basis before it was sent: %v", e.Command, e)
 }
 
 // letter is a dead letter.

@@ -88,7 +88,7 @@ func (b *broker) truncate(shard int) (cut int64) {
 	}
 	cut = p.start + b.w.rng.Int64N(p.end()-p.start)
 	lost := p.end() - cut
-	p.msgs, p.by = p.msgs[:cut], p.by[:cut]
+	p.msgs, p.by, p.reached = p.msgs[:cut], p.by[:cut], p.reached[:cut]
 	p.committed = min(p.committed, cut)
 	again := b.w.rng.Int64N(lost + 3)
 	if again == lost { // who writes on at the same offset can't know, and the store does

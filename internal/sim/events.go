@@ -257,7 +257,30 @@ func (w *World) foreignCommand() {
 }
 
 // foreignCommit puts a commit into the log that another program decided: it has no prev.
-func (w *World) foreignCommit() { w.foreignCommitTo(w.anyShard()) }
+func (w *World) foreignCommit() {
+	shard := w.anyShard()
+	w.foreignCommitTo(shard)
+	if w.rng.IntN(2) == 0 {
+		w.chase(shard)
+	}
+}
+
+// chase has one who follows read what was written, and send what is rooted there, before the owner has looked.
+func (w *World) chase(shard int) {
+	p := w.anyProc()
+	if !p.up || p.believes[shard] || w.toSend == 0 {
+		return
+	}
+	w.count("sent from a t that the owner has not come to")
+	p.eager = true
+	for _, name := range []string{"shard", "send"} {
+		for range 16 {
+			if k := p.worker(name, shard); k != nil {
+				w.resume(k)
+			}
+		}
+	}
+}
 
 func (w *World) foreignCommitTo(shard int) {
 	id, _ := w.newID()

@@ -95,3 +95,11 @@ func (w *World) happens(kind string) bool {
 	w.count(kind)
 	return true
 }
+
+// Kinds names all kinds of faults.
+func Kinds() (names []string) {
+	for _, k := range kinds {
+		names = append(names, k.name)
+	}
+	return append(names, madeAnew, truncated, commandsAnew)
+}

@@ -25,6 +25,7 @@ type proc struct {
 	process   steps.Process
 	rt        *cqrs.Runtime
 	workers   []*worker
+	eager     bool   // it sends at its next turn
 	believes  []bool // by shard: that it owns it
 	gen       []int  // by shard: how often it was given it
 	up        bool
@@ -180,7 +181,8 @@ func (p *proc) listen(k *worker) {
 func (p *proc) send(k *worker) {
 	for {
 		k.idle = true
-		if p.w.toSend > 0 && p.w.rng.IntN(4) == 0 {
+		if p.w.toSend > 0 && (p.eager || p.w.rng.IntN(4) == 0) {
+			p.eager = false
 			p.w.toSend--
 			p.sendOne()
 		}
@@ -220,4 +222,14 @@ func (p *proc) operate() error {
 	}
 	p.w.count("dead letter sent again")
 	return p.rt.Resend(ctx, letter)
+}
+
+// worker is one of the process's coroutines, or nil.
+func (p *proc) worker(name string, shard int) *worker {
+	for _, k := range p.workers {
+		if !k.ended && k.role == name && (k.shard == shard || name == "send") {
+			return k
+		}
+	}
+	return nil
 }

@@ -119,6 +119,7 @@ func (w *World) watchDigest(p *proc, shard int) {
 		return
 	}
 	digest, t := p.rt.Shard(shard).Digest()
+	w.reached[shard] = max(w.reached[shard], t)
 	first, known := w.digests[shard][t]
 	if !known {
 		w.digests[shard][t] = digest

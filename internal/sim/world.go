@@ -65,6 +65,7 @@ type World struct {
 	owners          []*proc // by shard: who the coordinator says owns it
 	cur             *worker // who runs
 	dir             string
+	reached         []uint64                 // by shard: the largest t that somebody showed
 	digests         []map[uint64]cqrs.Digest // by shard and t, as the first process showed them
 	told            []map[[32]byte]bool      // by shard: commands that the feedback queue told of
 	sends           []*send
@@ -81,6 +82,7 @@ type World struct {
 // worker is a coroutine.
 type worker struct {
 	name   string
+	role   string
 	proc   *proc
 	shard  int
 	next   func() (struct{}, bool)
@@ -136,6 +138,7 @@ func newWorld(o Options) (*World, error) {
 	if w.rng.IntN(3) == 0 {
 		w.keep = 4 + w.rng.Uint64N(8)
 	}
+	w.reached = make([]uint64, w.shards)
 	for range w.shards {
 		w.digests = append(w.digests, map[uint64]cqrs.Digest{})
 		w.told = append(w.told, map[[32]byte]bool{})
@@ -272,7 +275,7 @@ func (w *World) resume(k *worker) {
 
 // start makes a coroutine.
 func (w *World) start(p *proc, name string, shard int, body func(*worker)) {
-	k := &worker{name: fmt.Sprintf("p%d/%s%d", p.n, name, shard), proc: p, shard: shard, weight: 1}
+	k := &worker{name: fmt.Sprintf("p%d/%s%d", p.n, name, shard), role: name, proc: p, shard: shard, weight: 1}
 	if name == "shard" {
 		k.weight = 4
 	}
