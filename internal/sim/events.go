@@ -209,6 +209,11 @@ func (w *World) forget(shard int) bool {
 	if w.broker.settled(shard) < w.broker.part(eventsTopic, shard).end() || w.broker.handled(shard) < commands.end() || len(w.broker.late) > 0 || w.believers(shard) > 1 {
 		return false
 	}
+	for _, p := range w.procs {
+		if p.up && p.sending {
+			return false
+		}
+	}
 	commands.start = commands.end()
 	w.oldSends, w.epoch = len(w.sends), w.epoch+100
 	return true

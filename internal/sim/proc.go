@@ -25,6 +25,9 @@ type proc struct {
 	process   steps.Process
 	rt        *cqrs.Runtime
 	workers   []*worker
+	sending   bool   // it is sending
+	owning    []bool // by shard
+	listening []bool // by shard
 	eager     bool   // it sends at its next turn
 	believes  []bool // by shard: that it owns it
 	gen       []int  // by shard: how often it was given it
@@ -67,6 +70,8 @@ func (p *proc) open() {
 	p.up, p.dying, p.believes, p.last = true, false, make([]bool, p.w.shards), nil
 	p.gen, p.reached = make([]int, p.w.shards), make([]int64, p.w.shards)
 	p.starts++
+	p.owning, p.listening = make([]bool, p.w.shards), make([]bool, p.w.shards)
+	p.sending = false
 	p.w.note("start", fmt.Sprint(p.n))
 	process.CommitBy(p.commit)
 	for n := range p.w.shards {
@@ -147,6 +152,11 @@ func (p *proc) workShard(k *worker) {
 }
 
 func (p *proc) own(k *worker) {
+	for p.listening[k.shard] { // an owner does not listen, and waits until its process has stopped to
+		k.rest(p.w)
+	}
+	p.owning[k.shard] = true
+	defer func() { p.owning[k.shard] = false }()
 	o, err := p.process.Own(context.Background(), k.shard)
 	p.result(k, 1, err)
 	if err != nil {
@@ -171,7 +181,14 @@ func (p *proc) own(k *worker) {
 
 func (p *proc) listen(k *worker) {
 	for {
+		if p.owning[k.shard] {
+			k.idle = true
+			k.rest(p.w)
+			continue
+		}
+		p.listening[k.shard] = true
 		n, err := p.process.Listen(context.Background(), k.shard)
+		p.listening[k.shard] = false
 		p.result(k, n, err)
 		k.rest(p.w)
 	}
@@ -184,10 +201,14 @@ func (p *proc) send(k *worker) {
 		if p.w.toSend > 0 && (p.eager || p.w.rng.IntN(4) == 0) {
 			p.eager = false
 			p.w.toSend--
+			p.sending = true
 			p.sendOne()
+			p.sending = false
 		}
 		if p.w.happens(resend) {
+			p.sending = true
 			p.result(k, 0, p.operate())
+			p.sending = false
 		}
 		k.rest(p.w)
 	}
