@@ -29,7 +29,6 @@ type ledger struct {
 	refused  map[uuid.UUID]refusal
 	commands []request // by offset
 	byPlace  map[[32]byte][]*request
-	void     int
 }
 
 type refusal struct {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"errors"
 
 	"github.com/cqrs-server/cqrs"
 )
@@ -117,6 +116,3 @@ func (c fare2) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]cqrs.Event
 func (c bounded) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]cqrs.Event, error) {
 	return process(c, d)
 }
-
-// errKilled is what a call gets that is made for a process that is gone.
-var errKilled = errors.New("sim: the process is gone")
