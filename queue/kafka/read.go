@@ -83,6 +83,12 @@ func (q *Queue) cursorAt(p partition, from int64) *cursor {
 		c.freshen()
 		return c
 	}
+	if i := slices.IndexFunc(idle, func(c *cursor) bool { return c.pending == nil && c.link != nil }); i >= 0 {
+		c := idle[i] // nothing is on its way to it: its connection can be used for another place
+		q.idle[p] = slices.Delete(idle, i, i+1)
+		c.at, c.next, c.buffer = from, from, nil
+		return c
+	}
 	return &cursor{queue: q, partition: p, at: from, next: from}
 }
 

@@ -117,6 +117,7 @@ func (s *Server) writeProperties(controllerPort int, more map[string]string) err
 
 func (s *Server) format(ctx context.Context) error {
 	id := uuid.New()
+	id[0] &= 0x7f // so that its text does not begin with a -, which the tool takes for an option
 	args := java.Args(s.libs, "kafka.tools.StorageTool", "format", "-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", s.properties())
 	p, err := java.Start(s.log(), args...)
 	if err != nil {
