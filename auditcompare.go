@@ -36,6 +36,9 @@ func (s *auditShard) differences(c *command, logged, now *store.Record) (list []
 	a, b := *logged, *now
 	a.Events, a.Remarks, a.Code = nil, nil, ""
 	b.Events, b.Remarks, b.Code = nil, nil, ""
+	if c.typ.consistency == AsOfBasis { // it names the log that it follows when its basis was in the same batch
+		a.Prev, b.Prev = nil, nil
+	}
 	if x, y := a.Append(nil), b.Append(nil); string(x) != string(y) {
 		list = append(list, s.about(c, logged.T, "its record differs outside the events: the basis, the trace, or what it rests on", x, y))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"time"
 
@@ -19,10 +20,14 @@ type decider struct {
 	shard int
 	code  string // of this program
 	limit int    // bytes of an event's payload that the store takes; 0: no limit
+
+	// settled is the t up to which the value is that of the log, whatever becomes of the batch. What is decided as of a later basis rests
+	// on the batch's own commits, and holds only if they do.
+	settled uint64
 }
 
 func (s *Shard) decider() decider {
-	return decider{types: s.rt.types, shard: s.n, code: s.rt.cfg.Code, limit: s.rt.store.Limit()}
+	return decider{types: s.rt.types, shard: s.n, code: s.rt.cfg.Code, limit: s.rt.store.Limit(), settled: math.MaxUint64}
 }
 
 // coerce makes the command's Go value of its data. The error is one of level user when the data does not fit the type.
@@ -127,7 +132,8 @@ func (k *decider) commit(c *command, d *Decision, events []Event, p *position) (
 		},
 		Payload: c.payload, Trace: c.Trace, Events: room.eventsFor(len(events)),
 	}
-	if (c.typ.consistency != AsOfBasis || c.Basis == nil) && !mutant.Is("prev left out") {
+	free := c.typ.consistency == AsOfBasis && c.Basis != nil && (*c.Basis <= k.settled || mutant.Is("rooted in the batch"))
+	if !free && !mutant.Is("prev left out") {
 		commit.Prev = room.digest[:]
 	}
 	if len(d.remarks) > 0 && !mutant.Is("remarks lost") {

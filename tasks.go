@@ -96,6 +96,9 @@ func (k *tasks) process(ctx context.Context, _ workflow.Params, s workflow.Segme
 		return k.one(s)
 	}
 	b, decider := k.batch, k.shard.decider()
+	if k.logged {
+		decider.settled = b.found.t
+	}
 	b.decision = Decision{reader: txReader{rowTx: &b.rows}}
 	if refusal := decider.root(&b.decision, c, &b.pos); refusal != nil {
 		b.fenced = true

@@ -18,8 +18,8 @@ import (
 var (
 	seed      = flag.Uint64("seed", 0, "run this history only, and tell what happens")
 	first     = flag.Uint64("first", 1, "the first history")
-	histories = flag.Uint64("histories", 0, "how many histories; 0: as many as fit into -for")
-	budget    = flag.Duration("for", 40*time.Second, "how long histories are run, unless -histories says how many")
+	histories = flag.Uint64("histories", 5000, "how many histories; 0: as many as fit into -for")
+	budget    = flag.Duration("for", 80*time.Second, "how long histories are run, with -histories 0")
 )
 
 func TestMain(m *testing.M) {
@@ -85,11 +85,6 @@ func runMany(from, n uint64) *sum {
 	return s
 }
 
-// unsolved are histories that fail for a reason that is not understood yet. They are run and told of all the same.
-var unsolved = map[uint64]string{
-	725: "after the log was cut off, a process that had applied what is gone went on, once the log had grown beyond where it was",
-}
-
 // Whatever happens, all invariants hold.
 func TestHistories(t *testing.T) {
 	if *seed != 0 {
@@ -98,10 +93,6 @@ func TestHistories(t *testing.T) {
 	began := time.Now()
 	s := runSome()
 	for _, r := range s.failed {
-		if why := unsolved[r.Seed]; why != "" {
-			t.Logf("seed %d is known and not solved yet: %s: %v", r.Seed, why, r.Faults)
-			continue
-		}
 		for _, f := range r.Faults {
 			t.Errorf("seed %d: %s", r.Seed, f)
 		}
@@ -118,8 +109,11 @@ func TestHistories(t *testing.T) {
 
 // runSome runs as many histories as the flags say.
 func runSome() *sum {
-	if *histories > 0 {
-		return runMany(*first, *histories)
+	if n := *histories; n > 0 {
+		if testing.Short() {
+			n = min(n, 400)
+		}
+		return runMany(*first, n)
 	}
 	all := &sum{counts: map[string]int{}}
 	for began, next := time.Now(), *first; time.Since(began) < *budget; next += 32 {

@@ -264,7 +264,11 @@ func (l *checking) checkDecision(c decider) {
 		l.fault("6: t %d (%s) was decided at its basis %d", r.T, q.typ, at)
 		return
 	}
-	if (r.Prev == nil) != (consistency == cqrs.AsOfBasis && q.basis != nil) {
+	free := consistency == cqrs.AsOfBasis && q.basis != nil
+	switch {
+	case free && r.Prev != nil:
+		l.counts = append(l.counts, "rooted in its own batch")
+	case free == (r.Prev != nil):
 		l.fault("6: t %d (%s) has prev: %v", r.T, q.typ, r.Prev != nil)
 	}
 	if at < before {

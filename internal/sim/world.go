@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/queue"
 	"github.com/google/uuid"
 )
 
@@ -76,7 +77,8 @@ type World struct {
 	plannedDisaster string
 	disasterAt      int
 	ledgers         []*ledger
-	lost            [][][32]byte // by shard and t: the digests of the log before the disaster
+	lost            [][][32]byte      // by shard and t: the digests of the log before the disaster
+	gone            [][]queue.Message // by shard: the log before the disaster
 }
 
 // worker is a coroutine.
