@@ -1,6 +1,7 @@
 package cqrs_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -361,6 +362,26 @@ func TestNewReplicaBeginsWithTheStore(t *testing.T) {
 	c.check(a, replica)
 	a.stop()
 	c.check(replica, c.add(a.dir))
+}
+
+// A replica may begin with a snapshot, whatever the log and the store still hold.
+func TestNewReplicaBeginsWithASnapshot(t *testing.T) {
+	c := newCluster(t, 2)
+	c.store = nil // each process has its own archive: an empty folder could not begin
+	a := c.add("")
+	c.load(patience(t), 6, 20, a.rt).Wait()
+	var snapshot bytes.Buffer
+	if err := a.rt.Snapshot(t.Context(), &snapshot); err != nil {
+		t.Fatal(err)
+	}
+	c.load(patience(t), 6, 10, a.rt).Wait()
+	dir := filepath.Join(t.TempDir(), "replica")
+	if err := cqrs.Restore(t.Context(), dir, &snapshot); err != nil {
+		t.Fatal(err)
+	}
+	b := c.add(dir)
+	c.load(patience(t), 6, 10, a.rt, b.rt).Wait()
+	c.check(a, b)
 }
 
 func TestAnotherVersionOfTheAggregateIsBuiltFromTheStore(t *testing.T) {
