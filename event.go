@@ -32,6 +32,7 @@ type Commit struct {
 	bytes   []byte   // the Record, encoded
 	remarks []*Error // what the sender is told beside the events
 	command *command // what it was decided for; nil when it was read from the log
+	knows   int64    // the offset from which on whoever decided it knows the log
 }
 
 // recorded gives the event at index with its envelope.

@@ -32,7 +32,8 @@ func FuzzPosition(f *testing.F) {
 
 func FuzzLogEntry(f *testing.F) {
 	r := store.Record{Envelope: store.Envelope{Command: uuid.Max, CommandType: "a"}, Prev: make([]byte, 32)}
-	f.Add(commitMessage(&Commit{Record: r, bytes: r.Append(nil)}).Value)
+	f.Add(commitMessage(&Commit{Record: r, bytes: r.Append(nil)}, 0).Value)
+	f.Add(commitMessage(&Commit{Record: r, bytes: r.Append(nil)}, 7).Value)
 	f.Add((&refusal{command: uuid.Max, err: Reject("no").encode()}).message().Value)
 	f.Add([]byte{logMagic, logVersion, logRefusal, 1})
 	f.Add([]byte{logMagic, logVersion + 1, logCommit})
@@ -48,7 +49,8 @@ func FuzzLogEntry(f *testing.F) {
 				t.Errorf("the refusal %x was read as %+v", b, e.refusal)
 			}
 			_ = decodeError(e.refusal.err).Error()
-		case !bytes.Equal(e.commit.Append(nil), b[logHead:]):
+		case e.commit.knows == 0 && b[2] == logCommit && !bytes.Equal(e.commit.Append(nil), b[logHead:]),
+			b[2] == logLate && !bytes.Equal(e.commit.Append(nil), b[logHead+8:]):
 			t.Errorf("the commit %x was read as %+v", b, e.commit.Record)
 		}
 	})

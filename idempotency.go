@@ -42,12 +42,13 @@ type mark struct {
 	t       uint64   // the commit's t; 0 when the command was refused
 	payload [16]byte // payloadDigest of the command that ended so
 	turn    uint64   // of a refused command: the t that its commit would have had; 0: not known
+	place   int64    // of a refused command: the offset of its refusal in the log, plus 1; 0: it is in no log
 	refusal []byte   // the encoded *Error of a refused command; of an accepted one, its offset in an event queue of its own, or (from the store) the digest behind it
 }
 
 const (
 	markSize = 24
-	turnSize = 8 // of a refused command, behind it
+	turnSize = 16 // of a refused command, behind it: turn and place
 )
 
 func (m *mark) append(dst []byte) []byte {
@@ -55,6 +56,7 @@ func (m *mark) append(dst []byte) []byte {
 	dst = append(dst, m.payload[:]...)
 	if m.t == 0 {
 		dst = binary.BigEndian.AppendUint64(dst, m.turn)
+		dst = binary.BigEndian.AppendUint64(dst, uint64(m.place))
 	}
 	return append(dst, m.refusal...)
 }
@@ -67,13 +69,14 @@ func (m *mark) decode(b []byte) error {
 	}
 	m.t = binary.BigEndian.Uint64(b)
 	m.payload = [16]byte(b[8:markSize])
-	m.turn, m.refusal = 0, b[markSize:]
+	m.turn, m.place, m.refusal = 0, 0, b[markSize:]
 	if m.t > 0 {
 		return nil
 	}
 	if len(m.refusal) < turnSize {
 		return errMark
 	}
-	m.turn, m.refusal = binary.BigEndian.Uint64(m.refusal), m.refusal[turnSize:]
+	m.turn, m.place = binary.BigEndian.Uint64(m.refusal), int64(binary.BigEndian.Uint64(m.refusal[8:]))
+	m.refusal = m.refusal[turnSize:]
 	return nil
 }

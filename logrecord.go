@@ -23,6 +23,7 @@ const (
 
 	logCommit  = 1
 	logRefusal = 2
+	logLate    = 3 // a commit of somebody who knows the log from an offset on only, which stands before its record
 
 	logHead = 3 // bytes in front of a commit's record
 )
@@ -44,8 +45,13 @@ type refusal struct {
 	err     []byte // the encoded *Error
 }
 
-func commitMessage(c *Commit) queue.Message {
-	value := append(make([]byte, 0, logHead+len(c.bytes)), logMagic, logVersion, logCommit)
+// commitMessage is a commit for the log, of somebody who knows the log from that offset on.
+func commitMessage(c *Commit, knows int64) queue.Message {
+	value := append(make([]byte, 0, logHead+8+len(c.bytes)), logMagic, logVersion, logCommit)
+	if knows > 0 {
+		value[2] = logLate
+		value = binary.BigEndian.AppendUint64(value, uint64(knows))
+	}
 	return queue.Message{Key: []byte(c.Key), Value: append(value, c.bytes...)}
 }
 
@@ -69,6 +75,12 @@ func readEntry(m *queue.Message) entry {
 		e.fault = fmt.Errorf("it is a record of version %d, and this code reads version %d", version, logVersion)
 	case kind == logCommit:
 		e.commit, e.fault = readCommit(r.rest)
+	case kind == logLate:
+		var knows [8]byte
+		copy(knows[:], r.take(8))
+		if e.commit, e.fault = readCommit(r.rest); e.fault == nil {
+			e.commit.knows = int64(binary.BigEndian.Uint64(knows[:]))
+		}
 	case kind == logRefusal:
 		e.refusal, e.fault = readRefusal(r)
 	default:
@@ -112,6 +124,9 @@ func (b *batch) admit(c *Commit, offset int64) (now, again bool, err error) {
 	if err != nil {
 		return false, false, err
 	}
+	if found && m.t == 0 && m.place <= c.knows {
+		found = false // who decided it could not know that the command had been refused, and nor can all who accept it
+	}
 	if found && (m.t <= b.pos.t) && !mutant.Is("dedup by position only") {
 		if m.t > 0 && m.at() == offset {
 			c.T, again = m.t, true
@@ -145,12 +160,12 @@ func (m *mark) at() int64 {
 }
 
 // admitRefusal notes a command as refused, by the same rule.
-func (b *batch) admitRefusal(r *refusal) (now bool, err error) {
+func (b *batch) admitRefusal(r *refusal, offset int64) (now bool, err error) {
 	_, found, err := b.rows.ended(r.command[:])
 	if err != nil || found || !b.validRefusal(r) {
 		return false, err
 	}
-	m := mark{payload: r.payload, refusal: r.err}
+	m := mark{payload: r.payload, refusal: r.err, place: offset + 1}
 	if r.prev == b.pos.digest {
 		m.turn = b.pos.t + 1
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/cqrs-server/cqrs/internal/mutant"
+	"go.etcd.io/bbolt"
 )
 
 // A replica that was built from the store reads the log from its start all the same: the store does not know the commands that
@@ -20,8 +21,12 @@ type rebuilt struct {
 
 func (b *batch) setRebuilt(r *rebuilt) error {
 	b.used = true
+	return b.tx.Bucket(b.agg.stateName).Put(rebuiltName, r.encode())
+}
+
+func (r *rebuilt) encode() []byte {
 	raw := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, r.last), r.t)
-	return b.tx.Bucket(b.agg.stateName).Put(rebuiltName, append(raw, r.digest[:]...))
+	return append(raw, r.digest[:]...)
 }
 
 // rebuilding tells whether what came last of the log may have come from the store.
@@ -35,6 +40,15 @@ func decodeRebuilt(raw []byte) (r rebuilt, is bool) {
 	}
 	r.last, r.t, r.digest = binary.BigEndian.Uint64(raw), binary.BigEndian.Uint64(raw[8:]), Digest(raw[16:])
 	return r, true
+}
+
+// lostPlace forgets how far the log has come of what came from the store: a piece of it was skipped.
+func lostPlace(state *bbolt.Bucket) error {
+	r, yet := decodeRebuilt(state.Get(rebuiltName))
+	if !yet || mutant.Is("skipped piece of the log passed") {
+		return nil
+	}
+	return state.Put(rebuiltName, (&rebuilt{last: r.last}).encode())
 }
 
 // halfBuilt tells that the process was stopped while it built the aggregate from the store.

@@ -2,6 +2,7 @@ package cqrs
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func (s *Shard) admitEntry(e *entry) (*Commit, error) {
 		s.rt.cfg.Log.Warn("cqrs: a message in the log is void", "shard", s.n, "offset", e.offset, "error", e.fault)
 		return nil, nil
 	case e.refusal != nil:
-		return nil, s.admitRefusal(e.refusal)
+		return nil, s.admitRefusal(e.refusal, e.offset)
 	}
 	c := e.commit
 	c.Shard = s.n
@@ -86,8 +87,8 @@ func (c *Commit) readRemarks() {
 	}
 }
 
-func (s *Shard) admitRefusal(r *refusal) error {
-	now, err := s.batch.admitRefusal(r)
+func (s *Shard) admitRefusal(r *refusal, offset int64) error {
+	now, err := s.batch.admitRefusal(r, offset)
 	if !now || err != nil {
 		return err
 	}
@@ -140,6 +141,7 @@ var (
 	offsetsKey  = []byte("offsets") // how far the work has come that this process did
 	topicsKey   = []byte("topics")  // the identities of the topics that the aggregate follows
 	rebuiltName = []byte("rebuilt") // how far the log has come of what came from the store
+	knowsKey    = []byte("knows")   // the offset from which on the log was read; before it are refusals that are not known here
 )
 
 // topicIDs are the identities of the topics of a shard.
@@ -306,7 +308,21 @@ func (s *Shard) fromStorePart(start int64, last uint64, p *part) (err error) {
 			err = errors.Join(err, s.batch.setMark(c.Command[:], &m))
 		}
 	}
-	return errors.Join(err, s.batch.setRebuilt(&rebuilt{last: last}))
+	return errors.Join(err, s.batch.setRebuilt(&rebuilt{last: last}), putKnows(w.tx.Bucket(w.agg.stateName), start))
+}
+
+// putKnows notes that the log before an offset was not read.
+func putKnows(state *bbolt.Bucket, start int64) error {
+	return state.Put(knowsKey, binary.BigEndian.AppendUint64(nil, uint64(start)))
+}
+
+// loadKnows reads from where on the log was read.
+func (s *Shard) loadKnows() error {
+	raw, err := s.state(knowsKey)
+	if s.knows = 0; len(raw) == 8 {
+		s.knows = int64(binary.BigEndian.Uint64(raw))
+	}
+	return err
 }
 
 // skipTo makes the log's start the position, where everything before it came from the store.
@@ -320,7 +336,8 @@ func (s *Shard) skipTo(ctx context.Context, start int64) error {
 			return err
 		}
 		p.offset, p.anchor = start, anchor{}
-		return tx.Bucket(s.agg.stateName).Put(positionKey, p.encode())
+		state := tx.Bucket(s.agg.stateName)
+		return errors.Join(state.Put(positionKey, p.encode()), putKnows(state, start), lostPlace(state))
 	})
 	return errors.Join(readError(err), s.agg.load())
 }

@@ -121,6 +121,9 @@ func (v *served) takeUp(ctx context.Context) error {
 	if err := s.checkLog(ctx); err != nil {
 		return err
 	}
+	if err := s.loadKnows(); err != nil {
+		return err
+	}
 	own, err := v.loadOffsets()
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ type Shard struct {
 	release  func()       // ends following the log and the feedback
 	turn     sync.Mutex   // held by the owner's work
 	owned    atomic.Bool  // this process works the shard
+	knows    int64        // the offset from which on this process knows the log, while it works the shard
 	heardAll atomic.Int64 // the offset up to which the feedback queue was heard; -1 at first
 	parts    parts        // of feedback, that were heard
 

@@ -121,6 +121,9 @@ func (k *tasks) refuse(ctx context.Context, c *command, err error) ([]workflow.S
 		return nil, e
 	}
 	m := mark{payload: c.payload, refusal: e.encode(), turn: k.batch.pos.t + 1}
+	if k.logged {
+		m.place = k.batch.pos.offset + 1
+	}
 	if mutant.Is("refusal neither marked nor logged") {
 		return k.one(e)
 	}
@@ -154,7 +157,7 @@ func (k *tasks) accept(_ context.Context, _ workflow.Params, s workflow.Segment)
 	b.done = append(b.done, ended{commit: c})
 	offset := int64(-1)
 	if k.logged {
-		offset = b.toLog(commitMessage(c))
+		offset = b.toLog(commitMessage(c, k.shard.knows))
 	}
 	if err := b.markAccepted(c, offset); err != nil {
 		return nil, Retry(err)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -70,14 +71,18 @@ func (s *sum) add(r sim.Result) {
 }
 
 // runMany runs histories on all cores.
-func runMany(from, n uint64) *sum {
+func runMany(from, n uint64) *sum { return runWith(from, n, sim.Options{}) }
+
+func runWith(from, n uint64, o sim.Options) *sum {
 	s := &sum{counts: map[string]int{}}
 	var next atomic.Uint64
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
 			for i := next.Add(1) - 1; i < n; i = next.Add(1) - 1 {
-				s.add(sim.Run(sim.Options{Seed: from + i, Dir: dir()}))
+				o := o
+				o.Seed, o.Dir = from+i, dir()
+				s.add(sim.Run(o))
 			}
 		})
 	}
@@ -104,6 +109,24 @@ func TestHistories(t *testing.T) {
 	}
 	if s.histories >= enough {
 		s.checkRare(t)
+	}
+}
+
+// Where retention drops refusals, a command that was refused and comes again may be accepted (invariants 3 and 14 end there). But all accept it.
+func TestForgottenRefusals(t *testing.T) {
+	if *seed != 0 {
+		t.Skip("-seed asks for one history")
+	}
+	s := runWith(2750, 300, sim.Options{Forgetful: true})
+	for _, r := range s.failed {
+		for _, f := range r.Faults {
+			if !strings.HasPrefix(f, "14:") && !strings.HasPrefix(f, "3:") {
+				t.Errorf("seed %d: %s", r.Seed, f)
+			}
+		}
+	}
+	if s.counts["accepted after a refusal that was forgotten"] == 0 {
+		t.Error("nothing was accepted after a refusal that was forgotten")
 	}
 }
 

@@ -83,19 +83,29 @@ func (l *ledger) take(m queue.Message) {
 	}
 	switch v[2] {
 	case 1:
-		l.takeCommit(m.Offset, v[3:])
+		l.takeCommit(m.Offset, 0, v[3:])
+	case 3:
+		if len(v) >= 11 {
+			l.takeCommit(m.Offset, int64(binary.BigEndian.Uint64(v[3:])), v[11:])
+		}
 	case 2:
 		l.takeRefusal(m.Offset, v[3:])
 	}
 }
 
-func (l *ledger) takeCommit(offset int64, b []byte) {
+// takeCommit takes a commit whose writer knows the log from an offset on.
+func (l *ledger) takeCommit(offset, knows int64, b []byte) {
 	var r store.Record
 	if r.Decode(b) != nil {
 		return
 	}
 	_, again := l.byID[r.Command]
-	_, no := l.refused[r.Command]
+	refusal, no := l.refused[r.Command]
+	if no && !again && refusal.offset < knows && (r.Prev == nil || bytes.Equal(r.Prev, l.digest())) {
+		l.w.count("accepted after a refusal that was forgotten")
+		delete(l.refused, r.Command)
+		no = false
+	}
 	switch {
 	case again:
 		l.w.count("duplicate commit in the log")
