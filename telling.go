@@ -21,7 +21,7 @@ type telling struct {
 func (v *served) send(ctx context.Context) {
 	t := &v.telling
 	msgs, arrived := v.told, make(chan error, 1)
-	t.msgs, t.arrived, v.told = msgs, arrived, t.spare
+	t.msgs, t.arrived, v.told, t.spare = msgs, arrived, t.spare[:0], nil
 	ctx = context.WithoutCancel(ctx) // the queue has bounds of its own
 	go func() { arrived <- v.appendTo(ctx, topicFeedback, msgs) }()
 }
@@ -35,6 +35,7 @@ func (v *served) arrive() error {
 	err := <-t.arrived
 	t.arrived = nil
 	if err != nil {
+		t.msgs = nil
 		v.reached = offsets{v.settled, v.handled}
 		return err
 	}
