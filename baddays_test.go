@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -301,20 +300,7 @@ func TestRebalancesAllTheTime(t *testing.T) {
 	a, b := c.add(""), c.add("")
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Second)
 	defer cancel()
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	for range 4 {
-		all.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					c.load(ctx, 2, 10, a.rt, b.rt).Wait()
-				}
-			}
-		})
-	}
+	stop := c.keepLoading(ctx, 8, a.rt, b.rt)
 	dir, rounds := t.TempDir(), 6
 	if os.Getenv("CQRS_KAFKA") != "" && !testing.Short() {
 		rounds = 30 // about one a second
@@ -323,8 +309,7 @@ func TestRebalancesAllTheTime(t *testing.T) {
 		c.progress(ctx, 20)
 		c.add(dir).stop()
 	}
-	close(stop)
-	all.Wait()
+	stop()
 	c.check(a, b)
 }
 

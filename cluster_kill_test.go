@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -98,20 +97,7 @@ func TestWorkersAreKilled(t *testing.T) {
 	if testing.Short() {
 		kills = 3
 	}
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	for range 6 {
-		all.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					c.load(ctx, 1, 5, here.rt).Wait()
-				}
-			}
-		})
-	}
+	stop := c.keepLoading(ctx, 6, here.rt)
 	for i := range kills {
 		c.progress(ctx, 20) // the group gives up on who was killed before
 		sleepFor(ctx, time.Duration(rand.IntN(300))*time.Millisecond)
@@ -120,8 +106,7 @@ func TestWorkersAreKilled(t *testing.T) {
 		_ = workers[k].Wait()
 		workers[k] = c.spawn(dirs[k])
 	}
-	close(stop)
-	all.Wait()
+	stop()
 	c.check(here)
 	t.Logf("%d commands, %d kills", len(c.sent), kills)
 }

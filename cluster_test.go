@@ -162,6 +162,23 @@ func (c *cluster) load(ctx context.Context, senders, n int, runtimes ...*cqrs.Ru
 	return &all
 }
 
+// keepLoading is load until stop is called, which waits for what was sent.
+func (c *cluster) keepLoading(ctx context.Context, senders int, runtimes ...*cqrs.Runtime) (stop func()) {
+	done := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				c.load(ctx, senders, 5, runtimes...).Wait()
+			}
+		}
+	})
+	return func() { close(done); all.Wait() }
+}
+
 // check makes sure that every command ended once, the same for all, and that log, store and all aggregates agree.
 func (c *cluster) check(members ...*member) {
 	c.t.Helper()
