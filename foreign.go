@@ -80,89 +80,105 @@ const (
 	feedbackFailed   = reserved + "failed"   // a dead letter
 )
 
-// told is what the feedback queue says of one command, as CloudEvents: one for each event, or one for the end without events.
-func (f *Feedback) told(now time.Time) ([]queue.Message, error) {
-	if len(f.Events) > 0 && f.Err == nil {
-		return f.tellEvents(now)
-	}
-	ce := cloudevents.Event{ID: ids.Foreign("feedback", f.Command.String()).String(), Source: source(f.Shard), Type: feedbackDone, Time: now}
-	switch {
-	case f.Err != nil && f.Err.Level == User:
-		ce.Type = feedbackRefused
-	case f.Err != nil:
-		ce.Type = feedbackFailed
-	case f.Repeat:
-		ce.Type = feedbackRepeated
-	}
-	if f.Err != nil {
-		ce.ContentType, ce.Data = "application/json", f.Err.encode()
-	}
-	ce.Ext = f.attributes()
-	m, err := stamped(ce, now)
-	return []queue.Message{m}, err
+// teller writes feedback for the feedback queue, as CloudEvents.
+type teller struct {
+	source string // of the shard
+	writer *cloudevents.Writer
 }
 
-func stamped(ce cloudevents.Event, now time.Time) (queue.Message, error) {
-	ce.Ext = slices.DeleteFunc(ce.Ext, func(a cloudevents.Attr) bool { return a.Value == "" })
-	m, err := ce.Message()
+func sourceOf(shard int) string { return "/cqrs/shards/" + strconv.Itoa(shard) }
+
+// tell appends what is said of one command: a message for each event, or one for the end without events.
+func (w *teller) tell(dst []queue.Message, f *Feedback, now time.Time) (_ []queue.Message, err error) {
+	if len(f.Events) == 0 || f.Err != nil {
+		m, err := w.end(f, now)
+		return append(dst, m), err
+	}
+	for i := range f.Events {
+		m, wrong := w.event(f, &f.Events[i])
+		m.Time = now.UnixMilli()
+		dst, err = append(dst, m), errors.Join(err, wrong)
+	}
+	return dst, err
+}
+
+func (w *teller) end(f *Feedback, now time.Time) (queue.Message, error) {
+	w.writer.Begin()
+	w.writer.ID("ce_id", ids.Foreign("feedback", f.Command.String()))
+	w.writer.Text("ce_type", f.ending())
+	w.writer.Time("ce_time", now)
+	w.attributes(f)
+	var why []byte
+	if f.Err != nil {
+		why = f.Err.encode()
+		w.writer.Text("content-type", "application/json")
+	}
+	m, err := w.writer.End(why)
 	m.Time = now.UnixMilli()
 	return m, err
 }
 
-func source(shard int) string { return "/cqrs/shards/" + strconv.Itoa(shard) }
+// ending is the type that says how a command ended.
+func (f *Feedback) ending() string {
+	switch {
+	case f.Err != nil && f.Err.Level == User:
+		return feedbackRefused
+	case f.Err != nil:
+		return feedbackFailed
+	case f.Repeat:
+		return feedbackRepeated
+	}
+	return feedbackDone
+}
 
-func (f *Feedback) attributes() []cloudevents.Attr {
-	list := []cloudevents.Attr{{Name: "commandid", Value: f.Command.String()}, {Name: "shard", Value: strconv.Itoa(f.Shard)}}
+func (w *teller) attributes(f *Feedback) {
+	w.writer.Text("ce_source", w.source)
+	w.writer.ID("ce_commandid", f.Command)
+	w.writer.Number("ce_shard", uint64(f.Shard))
 	if f.T > 0 {
-		list = append(list, cloudevents.Attr{Name: "t", Value: strconv.FormatUint(f.T, 10)})
+		w.writer.Number("ce_t", f.T)
 	}
 	if f.payload != ([16]byte{}) {
-		list = append(list, cloudevents.Attr{Name: "payload", Value: hex.EncodeToString(f.payload[:])})
+		w.writer.Hex("ce_payload", f.payload[:])
 	}
-	if len(f.remarks) > 0 && len(f.remarks) <= logRoom/2 {
-		list = append(list, cloudevents.Attr{Name: "remarks", Value: string(f.remarks)})
+	if len(f.remarks) <= logRoom/2 {
+		w.writer.Text("ce_remarks", string(f.remarks))
 	}
-	return list
 }
 
-func (f *Feedback) tellEvents(now time.Time) (msgs []queue.Message, err error) {
-	for i := range f.Events {
-		m, wrong := f.tellEvent(&f.Events[i], len(f.Events), now)
-		msgs, err = append(msgs, m), errors.Join(err, wrong)
+// event tells of one event. That it is the only one of its command is not said.
+func (w *teller) event(f *Feedback, r *Recorded) (queue.Message, error) {
+	e := w.writer
+	e.Begin()
+	e.ID("ce_id", r.Event.ID)
+	e.Text("ce_type", r.Event.Type)
+	e.Text("ce_subject", r.Key)
+	e.Time("ce_time", time.UnixMilli(r.Time))
+	e.Text("content-type", "application/json")
+	w.attributes(f)
+	e.Number("ce_basis", r.Basis)
+	e.Text("ce_commandtype", r.CommandType)
+	e.Text("ce_segment", r.Segment)
+	e.Text("ce_code", r.Code)
+	if count := len(f.Events); count > 1 {
+		e.Number("ce_index", uint64(r.Index))
+		e.Number("ce_count", uint64(count))
 	}
-	return msgs, err
-}
-
-func (f *Feedback) tellEvent(r *Recorded, count int, now time.Time) (queue.Message, error) {
-	at := time.UnixMilli(r.Time).UTC()
-	ce := cloudevents.Event{
-		ID: r.Event.ID.String(), Source: source(f.Shard), Type: r.Event.Type, Subject: r.Key, Time: at,
-		ContentType: "application/json", Data: r.Data,
-	}
-	ce.Ext = append(f.attributes(),
-		cloudevents.Attr{Name: "basis", Value: strconv.FormatUint(r.Basis, 10)},
-		cloudevents.Attr{Name: "commandtype", Value: r.CommandType},
-		cloudevents.Attr{Name: "segment", Value: r.Segment},
-		cloudevents.Attr{Name: "code", Value: r.Code},
-		cloudevents.Attr{Name: "index", Value: strconv.Itoa(r.Index)},
-		cloudevents.Attr{Name: "count", Value: strconv.Itoa(count)})
-	for _, t := range f.trace {
-		if travels(t.Key, ce.Ext) {
-			ce.Ext = append(ce.Ext, cloudevents.Attr{Name: t.Key, Value: t.Value})
+	for i, t := range f.trace {
+		if travels(t.Key) && !slices.ContainsFunc(f.trace[:i], func(before store.Trace) bool { return before.Key == t.Key }) {
+			e.Text("ce_"+t.Key, t.Value)
 		}
 	}
-	return stamped(ce, now)
+	return e.End(r.Data)
 }
 
 // travels tells whether a trace header can be an attribute: its name is one of CloudEvents, and not one that is taken.
-func travels(name string, taken []cloudevents.Attr) bool {
-	for i := range len(name) {
-		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-			return false
-		}
+func travels(name string) bool {
+	switch name {
+	case "commandid", "shard", "t", "payload", "remarks", "basis", "commandtype", "segment", "code", "index", "count":
+		return false
 	}
-	same := func(a cloudevents.Attr) bool { return a.Name == name }
-	return name != "" && !slices.ContainsFunc(taken, same)
+	return cloudevents.IsExtension(name)
 }
 
 // hear reads a message of the feedback queue into f, which is new. It tells whether it is the last one of its command.

@@ -28,7 +28,8 @@ type served struct {
 	local *boltstore.Store // that archive
 
 	letters []queue.Message // of this batch, for the dead letters
-	told    []queue.Message // of this batch, for the feedback queue
+	told    memory          // of this batch, for the feedback queue
+	source  string          // of CloudEvents
 
 	behind  bool   // the log must be read before commands are taken
 	reading int64  // where it is read on
@@ -50,7 +51,7 @@ type served struct {
 type offsets struct{ settled, handled int64 }
 
 func newServed(s *Shard, q queue.Queue, st store.Store) *served {
-	v := &served{queue: q, poll: pollerOf(q), store: st}
+	v := &served{queue: q, poll: pollerOf(q), store: st, source: sourceOf(s.n)}
 	v.tasks = tasks{shard: s, batch: &s.batch, types: s.rt.types, logged: true, room: logRoom}
 	if st == nil {
 		v.local = boltstore.On(s.rt.files[:s.rt.cfg.Shards]...)
@@ -111,7 +112,8 @@ func (v *served) begin(ctx context.Context) error {
 		return err
 	}
 	v.batch.behind = v.behind
-	v.letters, v.told, v.batch.buried = v.letters[:0], v.told[:0], v.batch.buried[:0]
+	v.letters, v.batch.buried = v.letters[:0], v.batch.buried[:0]
+	v.told.reset()
 	return nil
 }
 
@@ -150,7 +152,7 @@ func (v *served) finish(context.Context) error {
 }
 
 func (v *served) rollback() {
-	_ = v.arrive() // what has not arrived comes again in any case
+	_ = v.arrive(0) // what has not arrived comes again in any case
 	v.batch.rollback()
 	clear(v.batch.buried)
 	v.batch.buried = v.batch.buried[:0]
@@ -247,12 +249,12 @@ type servedLog struct{ *served }
 var errInterleaved = errors.New("somebody else has written to the log: it is read again, and what was not accepted is decided again")
 
 func (l *servedLog) Flush(ctx context.Context, _ []workflow.Segment) error {
-	if err := l.arrive(); err != nil {
+	if err := l.arrive(tellings - 1); err != nil {
 		return err
 	}
 	b := l.batch
 	if mutant.Is("feedback before the commit") {
-		_ = l.appendTo(ctx, topicFeedback, l.told)
+		_ = l.appendTo(ctx, topicFeedback, l.told.msgs)
 	}
 	if len(b.log) == 0 {
 		return l.fence(ctx)
@@ -373,17 +375,18 @@ func (f *servedFeedback) Prepare(_ context.Context, segs []workflow.Segment) err
 // tell puts feedback into the batch.
 func (v *served) tell(f *Feedback) {
 	f.Shard = v.shard.n
-	msgs, err := f.told(v.shard.rt.cfg.Now())
+	w, now := teller{source: v.source, writer: &v.told.writer}, v.shard.rt.cfg.Now()
+	told, err := w.tell(v.told.msgs, f, now)
 	if err != nil { // what it says does not fit into a CloudEvent: then only that the command has ended
 		v.shard.rt.cfg.Log.Warn("cqrs: feedback without its events", "command", f.Command, "error", err)
 		f.Events = nil
-		msgs, _ = f.told(v.shard.rt.cfg.Now())
+		told, _ = w.tell(v.told.msgs, f, now)
 	}
-	v.told = append(v.told, msgs...)
+	v.told.msgs = told
 }
 
 func (f *servedFeedback) Flush(ctx context.Context, _ []workflow.Segment) error {
-	if len(f.told) > 0 && !f.behind && !f.shard.rt.stepped {
+	if len(f.told.msgs) > 0 && !f.behind && !f.shard.rt.stepped {
 		f.send(ctx)
 		return nil
 	}
@@ -392,9 +395,9 @@ func (f *servedFeedback) Flush(ctx context.Context, _ []workflow.Segment) error 
 
 // tellNow waits until the feedback has arrived.
 func (v *served) tellNow(ctx context.Context) error {
-	err := v.appendTo(ctx, topicFeedback, v.told)
+	err := v.appendTo(ctx, topicFeedback, v.told.msgs)
 	if err == nil {
-		v.heardOwn(v.told)
+		v.heardOwn(v.told.msgs)
 	}
 	return err
 }
@@ -435,7 +438,7 @@ func (k *servedErrors) Flush(ctx context.Context, _ []workflow.Segment) error {
 	if err := k.flushLetters(ctx); err != nil { // the plan has no event/aggregator
 		return err
 	}
-	k.told = k.told[:0]
+	k.told.reset()
 	for i := range k.batch.buried {
 		e := k.batch.buried[i].err
 		f, _ := feedbackOf(e)

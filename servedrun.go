@@ -204,7 +204,7 @@ const (
 
 // leave ends the work in order.
 func (v *served) leave(ctx context.Context) {
-	if err := v.arrive(); err != nil {
+	if err := v.arrive(0); err != nil {
 		v.shard.rt.cfg.Log.Info("cqrs: the next owner tells again", "shard", v.shard.n, "error", err)
 	}
 	v.tellOffsets(ctx, true)
@@ -237,6 +237,7 @@ func (v *served) idle(ctx context.Context) {
 	defer timer.Stop()
 	select {
 	case <-v.shard.wake:
+	case <-v.arriving():
 	case <-ctx.Done():
 	case <-timer.C:
 		v.look(ctx)

@@ -149,3 +149,37 @@ func TestHandledOnlyWhenTold(t *testing.T) {
 		t.Errorf("%v", heard)
 	}
 }
+
+// Feedback of later batches that has arrived does not stand for that of an earlier one which has not.
+func TestFeedbackThatIsLostBeforeOtherArrives(t *testing.T) {
+	later := make(chan struct{})
+	rt, q, _ := startMute(t, func(n int) error {
+		switch n {
+		case 1:
+			<-later
+			return errors.New("no feedback at the moment")
+		case 3:
+			close(later)
+		}
+		return nil
+	})
+	var sent []uuid.UUID
+	for _, name := range []string{"", "a", "b"} { // the first is refused, and not in the log
+		r, err := rt.Send(t.Context(), add{Name: name, By: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Wait(t.Context()); (err != nil) != (name == "") {
+			t.Fatal(err)
+		}
+		sent = append(sent, r.ID)
+	}
+	eventually(t, func() bool {
+		heard := heardOf(t, q, rt)
+		return heard[sent[0]] > 0 && heard[sent[1]] > 0 && heard[sent[2]] > 0
+	})
+	eventually(t, func() bool {
+		handled, err := q.Committed(t.Context(), "commands", 0)
+		return err == nil && handled == 3
+	})
+}

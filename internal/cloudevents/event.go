@@ -59,73 +59,30 @@ func (e Event) Message() (queue.Message, error) {
 	if err := e.faults(); err != nil {
 		return queue.Message{}, e.explain(err)
 	}
-	m := queue.Message{Value: e.Data}
-	h := newHeaders(7+len(e.Ext), &e)
-	h.add("ce_specversion", specVersion)
-	h.add("ce_id", e.ID)
-	h.add("ce_source", e.Source)
-	h.add("ce_type", e.Type)
-	h.add("ce_subject", e.Subject)
+	w := Writer{headers: make([]queue.Header, 0, 7+len(e.Ext))}
+	w.Begin()
+	w.Text("ce_id", e.ID)
+	w.Text("ce_source", e.Source)
+	w.Text("ce_type", e.Type)
+	w.Text("ce_subject", e.Subject)
+	if !e.Time.IsZero() {
+		w.Time("ce_time", e.Time)
+	}
+	w.Text("content-type", e.ContentType)
+	for _, a := range sorted(e.Ext) {
+		w.close(prefix+a.Name, append(w.values, a.Value...))
+	}
+	m, err := w.End(e.Data)
 	if !e.Time.IsZero() {
 		m.Time = e.Time.UnixMilli()
-		h.addTime("ce_time", e.Time)
 	}
-	h.add("content-type", e.ContentType)
-	for _, a := range sorted(e.Ext) {
-		h.extend(a)
+	if key := e.Attr("partitionkey"); key != "" {
+		m.Key = []byte(key)
 	}
-	if m.Headers = h.list; e.Attr("partitionkey") != "" {
-		m.Key = []byte(e.Attr("partitionkey"))
-	}
-	return m, nil
-}
-
-// headers writes headers, the names and the values of all of them in one piece of memory each.
-type headers struct {
-	list   []queue.Header
-	names  strings.Builder
-	values []byte
-}
-
-func newHeaders(most int, e *Event) *headers {
-	names, values := 0, len(specVersion)+len(e.ID)+len(e.Source)+len(e.Type)+len(e.Subject)+len(e.ContentType)+len(time.RFC3339Nano)
-	for _, a := range e.Ext {
-		names, values = names+len(prefix)+len(a.Name), values+len(a.Value)
-	}
-	h := &headers{list: make([]queue.Header, 0, most), values: make([]byte, 0, values)}
-	h.names.Grow(names)
-	return h
+	return m, err
 }
 
 const prefix = "ce_" // of the headers' names
-
-// add leaves out what is empty.
-func (h *headers) add(name, value string) {
-	if value != "" {
-		from := len(h.values)
-		h.values = append(h.values, value...)
-		h.close(name, from)
-	}
-}
-
-func (h *headers) addTime(name string, t time.Time) {
-	from := len(h.values)
-	h.values = t.UTC().AppendFormat(h.values, time.RFC3339Nano)
-	h.close(name, from)
-}
-
-func (h *headers) extend(a Attr) {
-	from, at := len(h.values), h.names.Len()
-	h.names.WriteString(prefix)
-	h.names.WriteString(a.Name)
-	h.values = append(h.values, a.Value...)
-	h.close(h.names.String()[at:], from)
-}
-
-// close ends a header whose value begins at from.
-func (h *headers) close(name string, from int) {
-	h.list = append(h.list, queue.Header{Key: name, Value: h.values[from:len(h.values):len(h.values)]})
-}
 
 func sorted(ext []Attr) []Attr {
 	byName := func(a, b Attr) int { return strings.Compare(a.Name, b.Name) }
@@ -237,6 +194,9 @@ func checkExt(ext []Attr) error {
 }
 
 func twice(name string) error { return fmt.Errorf("attribute %.64s is there twice", name) }
+
+// IsExtension tells whether an extension attribute may have this name.
+func IsExtension(name string) bool { return checkName(name) == nil }
 
 // checkName takes the names that an extension attribute may have.
 func checkName(name string) error {

@@ -49,13 +49,17 @@ func (q *Queue) writerOf(p partition) *writer {
 	return w
 }
 
-// call is one Append. Its bytes are its own, because Append may return before they are sent.
+// call is one Append.
 type call struct {
 	batches  []batch // one, unless it is very large
 	maxBatch int
 	offsets  []int64       // of each message; valid when done without an error
 	err      error         // valid when done
 	done     chan struct{} // closed
+
+	memory *memory
+	one    [1]batch
+	offset [1]int64
 }
 
 // batch is records that are added together.
@@ -66,76 +70,30 @@ type batch struct {
 }
 
 func newCall(msgs []queue.Message, maxBatch int) *call {
-	c := &call{maxBatch: maxBatch, done: make(chan struct{}), offsets: make([]int64, 0, len(msgs))}
-	b := batch{records: make([]*sarama.Record, 0, len(msgs)), times: make([]int64, 0, len(msgs))}
-	records := copyOf(msgs)
-	for i := range msgs {
-		size := encodedSize(&msgs[i])
-		if batchOverhead+b.size+size > maxBatch && len(b.records) > 0 {
-			c.batches, b = append(c.batches, b), batch{}
-		}
-		b.records = append(b.records, &records[i])
-		b.times = append(b.times, msgs[i].Time)
-		b.size += size
+	c := &call{maxBatch: maxBatch, done: make(chan struct{}), memory: keep(msgs)}
+	c.batches, c.offsets = c.one[:0], c.offset[:0]
+	if len(msgs) > 1 {
+		c.offsets = make([]int64, 0, len(msgs))
 	}
-	c.batches = append(c.batches, b)
+	from, size := 0, 0
+	for i := range msgs {
+		more := encodedSize(&msgs[i])
+		if batchOverhead+size+more > maxBatch && i > from {
+			c.batches = append(c.batches, c.memory.batch(from, i, size))
+			from, size = i, 0
+		}
+		size += more
+	}
+	c.batches = append(c.batches, c.memory.batch(from, len(msgs), size))
 	return c
 }
 
-// copyOf makes records of messages, with all bytes in one block.
-func copyOf(msgs []queue.Message) []sarama.Record {
-	size, count := 0, 0
-	for i := range msgs {
-		size, count = size+msgs[i].Size(), count+len(msgs[i].Headers)
-	}
-	k := copier{block: make([]byte, 0, size), headers: make([]sarama.RecordHeader, 0, count), list: make([]*sarama.RecordHeader, 0, count)}
-	records := make([]sarama.Record, len(msgs))
-	for i := range msgs {
-		m := &msgs[i]
-		records[i].Key, records[i].Value = k.keep(m.Key), k.keep(m.Value)
-		records[i].Headers = k.keepHeaders(m.Headers)
-	}
-	return records
-}
-
-// copier has room for all bytes and headers of some messages.
-type copier struct {
-	block   []byte
-	headers []sarama.RecordHeader
-	list    []*sarama.RecordHeader
-}
-
-func (k *copier) keep(b []byte) []byte {
-	if b == nil {
-		return nil
-	}
-	from := len(k.block)
-	k.block = append(k.block, b...)
-	return k.block[from:len(k.block):len(k.block)]
-}
-
-func (k *copier) keepHeaders(headers []queue.Header) []*sarama.RecordHeader {
-	if len(headers) == 0 {
-		return nil
-	}
-	first := len(k.list)
-	for _, h := range headers {
-		from := len(k.block)
-		k.block = append(k.block, h.Key...)
-		key := k.block[from:len(k.block):len(k.block)]
-		k.headers = append(k.headers, sarama.RecordHeader{Key: key, Value: k.keep(h.Value)})
-		k.list = append(k.list, &k.headers[len(k.headers)-1])
-	}
-	return k.list[first:len(k.list):len(k.list)]
-}
-
-// finish tells the caller. A batch that was not added after others that were leaves it unknown.
-func (c *call) finish(err error) {
+// fail notes an error, if it is one. A batch that was not added after others that were leaves the call unknown.
+func (c *call) fail(err error) {
 	if err != nil && len(c.offsets) > 0 && !errors.Is(err, queue.ErrUnknown) {
 		err = fmt.Errorf("%w: %d of its messages were added, and the others were not: %w", queue.ErrUnknown, len(c.offsets), err)
 	}
 	c.err = err
-	close(c.done)
 }
 
 // number notes the offsets of the next n messages.

@@ -21,7 +21,8 @@ type writer struct {
 	waiting []*call
 	running bool
 
-	producer producer // used by whoever runs
+	producer producer // used by whoever runs, and so is:
+	shared   batch    // of several calls
 }
 
 // add puts a call in the line, and sees to it that somebody works it off.
@@ -106,33 +107,43 @@ func (w *writer) take() (calls []*call) {
 
 func (w *writer) send(calls []*call) {
 	if len(calls) == 1 {
-		calls[0].finish(w.sendOne(calls[0]))
-		return
+		w.sendOne(calls[0])
+	} else {
+		w.sendTogether(calls)
 	}
-	var all batch
 	for _, c := range calls {
-		all.records = append(all.records, c.batches[0].records...)
-		all.times = append(all.times, c.batches[0].times...)
-		all.size += c.batches[0].size
+		memory := c.memory
+		close(c.done)
+		memory.free()
 	}
-	first, err := w.producer.send(all)
+}
+
+func (w *writer) sendTogether(calls []*call) {
+	b := batch{records: w.shared.records[:0], times: w.shared.times[:0]}
+	for _, c := range calls {
+		b.records = append(b.records, c.batches[0].records...)
+		b.times = append(b.times, c.batches[0].times...)
+		b.size += c.batches[0].size
+	}
+	w.shared = b
+	first, err := w.producer.send(b)
 	for _, c := range calls {
 		n := len(c.batches[0].records)
 		if err == nil {
 			c.number(first, n)
 		}
 		first += int64(n)
-		c.finish(err)
+		c.fail(err)
 	}
 }
 
-func (w *writer) sendOne(c *call) error {
+func (w *writer) sendOne(c *call) {
 	for _, b := range c.batches {
 		first, err := w.producer.send(b)
 		if err != nil {
-			return err
+			c.fail(err)
+			return
 		}
 		c.number(first, len(b.records))
 	}
-	return nil
 }
