@@ -16,8 +16,8 @@ import (
 
 const (
 	partCommits = 256       // that are handed over together
-	partBytes   = 256 << 10 // about, of what they hold
-	partsAhead  = 32        // that may wait
+	partBytes   = 128 << 10 // about, of what they hold
+	partsAhead  = 96        // that may wait
 
 	stepCommits = 32768   // that are folded in one transaction, about
 	stepBytes   = 8 << 20 // about, of what they hold

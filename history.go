@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"go.etcd.io/bbolt"
 )
 
@@ -72,6 +73,9 @@ func (p *pendingRows) release() {
 
 // keepOld notes the version that is replaced at t. It is written by flushHistory.
 func (r *rowTx) keepOld(table uint16, key, row []byte, there bool, t uint64) {
+	if mutant.Is("history not kept") {
+		return
+	}
 	p := &r.pending
 	at, flag := len(p.bytes), byte(0)
 	if there {

@@ -27,6 +27,7 @@ var benchmarks = []benchmark{
 	allocations,
 	asOfDeep,
 	rebuild,
+	historyCost,
 	january,
 	depth,
 	kafkaTwoHops,

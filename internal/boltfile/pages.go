@@ -2,9 +2,13 @@ package boltfile
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
 )
 
 // The pages of a bbolt file, as its internal/common/page.go lays them out: a header, then the elements, then keys and values. What
@@ -22,17 +26,18 @@ const (
 
 var order = binary.NativeEndian // bbolt writes its structs as they lie in memory
 
-// checkPages walks all pages that can be reached.
+// checkPages walks all pages that can be reached, on all processors.
 func checkPages(file io.ReaderAt, meta metaPage) error {
-	c := pageCheck{file: file, meta: meta, seen: make([]uint64, meta.highWater/64+1)}
+	c := pageCheck{file: file, meta: meta, seen: make([]uint64, meta.highWater/64+1), helpers: make(chan struct{}, runtime.GOMAXPROCS(0)-1)}
 	return c.tree(meta.root, nil, nil, 0)
 }
 
 type pageCheck struct {
-	file io.ReaderAt
-	meta metaPage
-	seen []uint64 // a bit for each page
-	free [][]byte // buffers of one page, to be used again
+	file    io.ReaderAt
+	meta    metaPage
+	seen    []uint64      // a bit for each page
+	helpers chan struct{} // holds an entry for each goroutine that walks beside the first
+	free    [][]byte      // buffers of one page, to be used again by the same goroutine
 }
 
 const deepest = 64 // pages above one another; a tree of bbolt has at most a dozen
@@ -51,21 +56,51 @@ func (c *pageCheck) tree(id int64, min, max []byte, depth int) error {
 	if err := c.keys(p, min, max); err != nil {
 		return err
 	}
+	if p.isBranch() {
+		return c.children(p, max, depth+1)
+	}
 	for i := range p.count() {
-		if p.isBranch() {
-			upper := max
-			if i+1 < p.count() {
-				upper = p.key(i + 1)
+		if p.flags(i) == bucketEntry {
+			if err := c.bucket(p, p.value(i), depth+1); err != nil {
+				return err
 			}
-			err = c.tree(p.child(i), p.key(i), upper, depth+1)
-		} else if p.flags(i) == bucketEntry {
-			err = c.bucket(p, p.value(i), depth+1)
-		}
-		if err != nil {
-			return err
 		}
 	}
 	return nil
+}
+
+// children looks at the pages below a branch, beside one another where a processor is free.
+func (c *pageCheck) children(p pageView, max []byte, depth int) error {
+	var beside sync.WaitGroup
+	errs := make([]error, p.count())
+	for i := range p.count() {
+		upper := max
+		if i+1 < p.count() {
+			upper = p.key(i + 1)
+		}
+		if c.help(&beside, func(c *pageCheck) { errs[i] = c.tree(p.child(i), p.key(i), upper, depth) }) {
+			continue
+		}
+		if errs[i] = c.tree(p.child(i), p.key(i), upper, depth); errs[i] != nil {
+			break
+		}
+	}
+	beside.Wait() // they read this page's keys
+	return cmp.Or(errs...)
+}
+
+// help has another goroutine do it, if there may be one more.
+func (c *pageCheck) help(beside *sync.WaitGroup, do func(*pageCheck)) bool {
+	select {
+	case c.helpers <- struct{}{}:
+	default:
+		return false
+	}
+	beside.Go(func() {
+		do(&pageCheck{file: c.file, meta: c.meta, seen: c.seen, helpers: c.helpers})
+		<-c.helpers
+	})
+	return true
 }
 
 // read gives a page with those that belong to it.
@@ -90,10 +125,9 @@ func (c *pageCheck) read(id int64) ([]byte, error) {
 		return nil, c.bad(id, "it goes beyond the last page")
 	}
 	for at := id; at <= id+more; at++ {
-		if c.seen[at/64]&(1<<(at%64)) != 0 {
+		if bit := uint64(1) << (at % 64); atomic.OrUint64(&c.seen[at/64], bit)&bit != 0 {
 			return nil, c.bad(at, "it is used twice")
 		}
-		c.seen[at/64] |= 1 << (at % 64)
 	}
 	if more == 0 {
 		return page, nil

@@ -26,6 +26,7 @@ var Mutants = []string{
 	"follower does not look at what it follows",
 	"half built taken for built",
 	"history dropped early",
+	"history not kept",
 	"id conflict unchecked",
 	"newest offset at first start",
 	"offset before effect",
