@@ -40,13 +40,13 @@ lint:
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 
+# As many targets at a time as there are processors, each with one worker.
 fuzz:
-	@set -e; for package in $$($(GO) list ./...); do \
-		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
-			echo "== $$package $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
-		done; \
-	done
+	@for package in $$($(GO) list ./...); do \
+		$(GO) test -list '^Fuzz' $$package | grep '^Fuzz' | sed "s|^|$$package |"; \
+	done | xargs -P $$(getconf _NPROCESSORS_ONLN) -n 2 sh -c \
+		'out=$$($(GO) test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 $$0 2>&1) || { echo "$$out"; exit 1; }; \
+		echo "$$0 $$1: $$(echo "$$out" | grep execs | tail -1)"'
 
 faults:
 	@counted=$$(mktemp) && trap 'rm -f "$$counted"' EXIT && \

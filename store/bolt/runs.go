@@ -103,7 +103,7 @@ func (r *runs) remove(number uint64) {
 func (r *runs) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(append(dst, runsVersion), r.last)
 	for _, run := range r.all {
-		dst = append(dst, byte(run.level))
+		dst = binary.AppendUvarint(dst, uint64(run.level))
 		dst = binary.AppendUvarint(dst, run.number)
 		dst = binary.AppendUvarint(dst, run.into)
 		dst = binary.BigEndian.AppendUint64(dst, run.least)
@@ -114,7 +114,7 @@ func (r *runs) append(dst []byte) []byte {
 
 // size is what append adds at most.
 func (r *runs) size() int {
-	return 1 + binary.MaxVarintLen64 + len(r.all)*(1+2*binary.MaxVarintLen64+16)
+	return 1 + binary.MaxVarintLen64 + len(r.all)*(3*binary.MaxVarintLen64+16)
 }
 
 // decode forgets what r held.
