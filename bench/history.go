@@ -35,18 +35,11 @@ func without(c contender) contender {
 }
 
 func raceFolds(e *env) ([]pair, error) {
-	w, err := newWork(e.n, 0)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := e.folder()
+	dir, w, err := filledFolder(e)
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := fill(dir, w); err != nil {
-		return nil, err
-	}
 	build := contender{"folds", func(round int) (usage, error) { return runRebuild(dir, w, 2*round) }}
 	return race(e, e.rounds, build, without(contender{"folds", func(round int) (usage, error) { return runRebuild(dir, w, 2*round+1) }}))
 }

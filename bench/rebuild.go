@@ -13,18 +13,11 @@ import (
 var rebuild = benchmark{
 	goals: []goal{atLeast("rebuild-vs-raw-read", 0.3, 0.6), shown("rebuild-vs-raw-read-cpu")},
 	run: func(e *env) ([]float64, error) {
-		w, err := newWork(e.n, 0)
-		if err != nil {
-			return nil, err
-		}
-		dir, err := e.folder()
+		dir, w, err := filledFolder(e)
 		if err != nil {
 			return nil, err
 		}
 		defer os.RemoveAll(dir)
-		if err := fill(dir, w); err != nil {
-			return nil, err
-		}
 		pairs, err := race(e, e.rounds,
 			contender{"rebuild", func(round int) (usage, error) { return runRebuild(dir, w, round) }},
 			contender{"raw read", func(round int) (usage, error) { return runRawRead(dir, w, round) }})
@@ -35,13 +28,19 @@ var rebuild = benchmark{
 	},
 }
 
-// fill makes a data folder with the work done.
-func fill(dir string, w *work) error {
+// filledFolder is a data folder with the work done.
+func filledFolder(e *env) (dir string, w *work, err error) {
+	if w, err = newWork(e.n, 0); err != nil {
+		return "", nil, err
+	}
+	if dir, err = e.folder(); err != nil {
+		return "", nil, err
+	}
 	a, err := openApp(dir, appConfig())
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	return errors.Join(a.submit(w, 0, w.len()), a.close())
+	return dir, w, errors.Join(a.submit(w, 0, w.len()), a.close())
 }
 
 // runRebuild opens the folder in the version of its round, which is not the one before.
