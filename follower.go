@@ -242,7 +242,7 @@ func takeOver(next, old *aggregate) error {
 // keepState copies what is kept beside the position and does not depend on the version.
 func keepState(tx *bbolt.Tx, next, old *aggregate) (err error) {
 	from, to := tx.Bucket(old.stateName), tx.Bucket(next.stateName)
-	for _, key := range [][]byte{offsetsKey, topicsKey, rebuiltName, knowsKey} {
+	for _, key := range [][]byte{offsetsKey, topicsKey, strayedKey, rebuiltName, knowsKey} {
 		if v := from.Get(key); v != nil {
 			err = errors.Join(err, to.Put(key, v))
 		}

@@ -141,6 +141,7 @@ var (
 	offsetsKey  = []byte("offsets") // how far the work has come that this process did
 	topicsKey   = []byte("topics")  // the identities of the topics that the aggregate follows
 	rebuiltName = []byte("rebuilt") // how far the log has come of what came from the store
+	strayedKey  = []byte("strayed") // why the aggregate is not that of the log
 	knowsKey    = []byte("knows")   // the offset from which on the log was read; before it are refusals that are not known here
 )
 
@@ -153,7 +154,7 @@ type topicIDs struct {
 // checkLog makes sure that the aggregate follows the log that it followed before: the same topic, with the same message before the
 // position. An aggregate that is new, or too far behind, is brought along from the store first.
 func (s *Shard) checkLog(ctx context.Context) error {
-	if err := s.checkTopics(ctx); err != nil {
+	if err := errors.Join(s.hasStrayed(), s.checkTopics(ctx)); err != nil {
 		return err
 	}
 	start, end, err := s.rt.queue.Bounds(ctx, topicEvents, s.n)
@@ -191,16 +192,24 @@ func (s *Shard) sameLog(ctx context.Context) error {
 
 // checkAnchor compares the last message that was applied with the one that is in its place.
 func (s *Shard) checkAnchor(ctx context.Context, at int64) error {
+	return s.holds(ctx, at, s.agg.position().anchor)
+}
+
+// errOtherLog says that what was applied is not what the log holds.
+var errOtherLog = errors.New("it belongs to another log, or the log was damaged. Stop all processes, and move the data folders of those that " +
+	"differ away, so that they are built anew from the store")
+
+// holds makes sure that the log has at an offset the message that was applied.
+func (s *Shard) holds(ctx context.Context, at int64, applied anchor) error {
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	msgs, err := s.rt.queue.Read(ctx, topicEvents, s.n, at, 1)
 	if err != nil {
 		return s.logError(err)
 	}
-	if p := s.agg.position(); len(msgs) > 0 && msgs[0].Offset == at && anchorOf(msgs[0].Value) != p.anchor && !mutant.Is("anchor unchecked") {
-		return fmt.Errorf("offset %d of the log of shard %d holds another message than the one that %s has applied: "+
-			"it belongs to another log, or the log was damaged. Stop all processes, and move the data folders of those that differ away, "+
-			"so that they are built anew from the store", at, s.n, s.file.Path())
+	if len(msgs) > 0 && msgs[0].Offset == at && anchorOf(msgs[0].Value) != applied && !mutant.Is("anchor unchecked") {
+		return fmt.Errorf("offset %d of the log of shard %d holds another message than the one that %s has applied: %w",
+			at, s.n, s.file.Path(), errOtherLog)
 	}
 	return nil
 }

@@ -40,6 +40,9 @@ type served struct {
 	reached offsets // as settled and handled, while feedback is on its way
 	telling telling
 
+	sight   sight
+	strayed error // why the work on the shard has ended
+
 	heard heardBefore
 	saved offsets   // what the queue was told of settled and handled
 	when  time.Time // when it was

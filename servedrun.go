@@ -93,6 +93,9 @@ func (v *served) step(ctx context.Context, engine *workflow.Engine) (n int, err 
 		}
 	}()
 	defer v.shard.file.Guard(&err, debug.SetPanicOnFault(true))
+	if err := v.review(ctx); err != nil {
+		return 0, err
+	}
 	n, err = engine.Step(ctx)
 	if was && !v.behind {
 		n++ // the commands were not asked

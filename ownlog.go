@@ -1,0 +1,58 @@
+package cqrs
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cqrs-server/cqrs/queue"
+)
+
+// An owner appends, and does not read what it has appended. When the log is cut off behind its back (a broker that had not all of it becomes
+// the leader) and others write again as much as was lost, the owner's messages still follow one another. So now and then it looks at a
+// message which it had applied a while ago. When another is in its place, what it has told since may not be so: it stops, and says
+// why until somebody moves the folder away.
+
+// sight is a place in the log where the owner has been.
+type sight struct {
+	offset int64
+	anchor anchor // of the message before it
+	at     time.Time
+}
+
+// review looks at the last sight, and takes another.
+func (v *served) review(ctx context.Context) error {
+	if v.strayed != nil || v.shard.rt.stepped || time.Since(v.sight.at) < lookEvery {
+		return v.strayed
+	}
+	last, p := v.sight, v.shard.agg.position()
+	v.sight.at = time.Now()
+	if last.offset > 0 && last.anchor != (anchor{}) {
+		err := v.shard.holds(ctx, last.offset-1, last.anchor)
+		dropped, ok := errors.AsType[*queue.RangeError](err)
+		switch {
+		case errors.Is(err, errOtherLog):
+			return v.stray(ctx, err)
+		case ok && dropped.Want < dropped.Start: // by retention
+		case err != nil:
+			return nil // it can't be read at the moment
+		}
+	}
+	v.sight.offset, v.sight.anchor = p.offset, p.anchor
+	return nil
+}
+
+// stray has the folder not be used any more.
+func (v *served) stray(ctx context.Context, why error) error {
+	v.strayed = why
+	return errors.Join(why, v.shard.setState(ctx, strayedKey, []byte(why.Error())))
+}
+
+// hasStrayed is why the aggregate is not that of the log, if it was found out.
+func (s *Shard) hasStrayed() error {
+	why, err := s.state(strayedKey)
+	if err != nil || why == nil {
+		return err
+	}
+	return errors.New(string(why))
+}

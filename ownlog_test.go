@@ -1,0 +1,74 @@
+package cqrs_test
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/queue"
+
+	boltqueue "github.com/cqrs-server/cqrs/queue/bolt"
+)
+
+// rewritten is a queue whose log lost its end and was written again, as far as it had come, by others.
+type rewritten struct {
+	*boltqueue.Queue
+	from atomic.Int64 // from this offset on; 0: not yet
+}
+
+func (q *rewritten) Read(ctx context.Context, topic string, shard int, from int64, max int) ([]queue.Message, error) {
+	msgs, err := q.Queue.Read(ctx, topic, shard, from, max)
+	for i := range msgs {
+		if at := q.from.Load(); topic == "events" && at > 0 && msgs[i].Offset >= at {
+			msgs[i].Value = append([]byte{}, "another message"...)
+		}
+	}
+	return msgs, err
+}
+
+func TestOwnerFindsThatItsLogWasWrittenAgain(t *testing.T) {
+	inner, err := boltqueue.Open(filepath.Join(t.TempDir(), "queue"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inner.Close() })
+	q := &rewritten{Queue: inner}
+	cfg := counterConfig()
+	cfg.Queue = q
+	dir := t.TempDir()
+	rt, _, stop := start(t, dir, cfg)
+	for range 3 {
+		mustDo(t, rt, add{Name: "a", By: 1})
+	}
+	q.from.Store(2)
+	eventually(t, func() bool { // it looks at what it had applied the time before
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if r, err := rt.Send(ctx, add{Name: "a", By: 1}); err == nil {
+			_, _ = r.Wait(ctx)
+		}
+		return stopped(rt)
+	})
+	before := rt.View().T()
+	if r, err := rt.Send(t.Context(), add{Name: "a", By: 1}); err == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _ = r.Wait(ctx)
+	}
+	if at := rt.View().T(); at != before {
+		t.Errorf("it went on from t %d to %d", before, at)
+	}
+	stop()
+	q.from.Store(0) // what it has appended last is there
+	rt, _, _ = start(t, dir, cfg)
+	eventually(t, func() bool { return stopped(rt) })
+}
+
+func stopped(rt *cqrs.Runtime) bool {
+	why := rt.Health()[0].Retrying
+	return why != nil && strings.Contains(why.Error(), "holds another message")
+}
