@@ -3,7 +3,7 @@
 # make servers  only the packages that stand on servers, on real ones
 # make race     what has goroutines, under the race detector, on servers too; RACE names other packages
 # make lint     gofmt, go vet, staticcheck
-# make fuzz     every fuzz target for FUZZTIME (15s)
+# make fuzz     every fuzz target for FUZZTIME (15s); make test does it too
 # make faults   the proofs of docs/faults.md, whose figures it writes anew
 # make soak-kills N=10000   so many kills at every step, and from outside
 # make soak N=10000         so many histories of the simulator, on all cores
@@ -23,6 +23,7 @@ SERVERS  = $(GO) run ./internal/servers --
 
 test: lint
 	$(SERVERS) $(GO) test -timeout $(TIMEOUT) ./...
+	@GO=$(GO) .ci/fuzz $(FUZZTIME)
 
 unit:
 	$(GO) test -timeout $(TIMEOUT) ./...
@@ -40,13 +41,8 @@ lint:
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 
-# As many targets at a time as there are processors, each with one worker.
 fuzz:
-	@for package in $$($(GO) list ./...); do \
-		$(GO) test -list '^Fuzz' $$package | grep '^Fuzz' | sed "s|^|$$package |"; \
-	done | xargs -P $$(getconf _NPROCESSORS_ONLN) -n 2 sh -c \
-		'out=$$($(GO) test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 $$0 2>&1) || { echo "$$out"; exit 1; }; \
-		echo "$$0 $$1: $$(echo "$$out" | grep execs | tail -1)"'
+	@GO=$(GO) .ci/fuzz $(FUZZTIME)
 
 faults:
 	@counted=$$(mktemp) && trap 'rm -f "$$counted"' EXIT && \
