@@ -21,7 +21,7 @@ func AppendRaw(t *testing.T, rt *Runtime, value []byte) {
 // HistoryBytes is about how large the history of the first shard is.
 func (rt *Runtime) HistoryBytes(t *testing.T) (n int) {
 	t.Helper()
-	a := rt.shards[0].agg
+	a := rt.shards[0].agg()
 	err := a.file.View(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{a.historyName, a.groupsName} {
 			if err := tx.Bucket(name).ForEach(func(k, v []byte) error { n += len(k) + len(v); return nil }); err != nil {

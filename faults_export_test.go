@@ -15,7 +15,7 @@ import (
 // End is how the marks say that a command ended: at a t, or refused.
 func End(t *testing.T, rt *Runtime, id uuid.UUID) (at uint64, refused bool) {
 	t.Helper()
-	m, found, err := rt.shards[0].agg.ended(id)
+	m, found, err := rt.shards[0].agg().ended(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func End(t *testing.T, rt *Runtime, id uuid.UUID) (at uint64, refused bool) {
 // FailedFolds are the events that the first shard's aggregate says it lacks: their t and index.
 func FailedFolds(t *testing.T, rt *Runtime) map[[2]uint64]bool {
 	t.Helper()
-	a, failed := rt.shards[0].agg, map[[2]uint64]bool{}
+	a, failed := rt.shards[0].agg(), map[[2]uint64]bool{}
 	err := a.file.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(a.failedName).ForEach(func(k, _ []byte) error {
 			failed[[2]uint64{binary.BigEndian.Uint64(k), uint64(binary.BigEndian.Uint32(k[8:]))}] = true

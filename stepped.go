@@ -34,7 +34,7 @@ func (p *stepped) Follow(ctx context.Context, shard int) (int, error) {
 	if err := s.checkLog(ctx); err != nil {
 		return 0, err
 	}
-	msgs, err := s.readLog(ctx, s.agg.position().offset, s.rt.cfg.Batch)
+	msgs, err := s.readLog(ctx, s.agg().position().offset, s.rt.cfg.Batch)
 	if err != nil || len(msgs) == 0 {
 		return 0, err
 	}
@@ -60,7 +60,7 @@ func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
 	return &steppedOwner{s, engine, back}, nil
 }
 
-func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg.position().offset }
+func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg().position().offset }
 
 func (p *stepped) CommitBy(fn func(shard int, commit func() error) error) {
 	for n, file := range p.rt.files {
