@@ -1,6 +1,8 @@
 package cqrs
 
 import (
+	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cqrs-server/cqrs/queue"
@@ -34,4 +36,26 @@ func (rt *Runtime) HistoryBytes(t *testing.T) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// LoseTakeOver has the commit with which that version takes over end in a way that can't be learned; it takes place or not.
+func LoseTakeOver(t *testing.T, rt *Runtime, version string, took bool) *atomic.Bool {
+	t.Helper()
+	lost, done, again := errors.New("the disk is gone"), new(atomic.Bool), false
+	rt.files[0].CommitBy(func(tx *bbolt.Tx) error {
+		switch v, _ := currentVersionIn(tx); {
+		case again: // what is written to confirm
+			again = false
+			return errors.Join(lost, tx.Rollback())
+		case v != version || done.Load():
+			return tx.Commit()
+		}
+		done.Store(true)
+		if !took {
+			return errors.Join(lost, tx.Rollback())
+		}
+		again = true
+		return errors.Join(lost, tx.Commit())
+	})
+	return done
 }

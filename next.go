@@ -173,8 +173,7 @@ func (n *nextVersion) seam(p, serving *position) error {
 	case p.t != serving.t:
 		return fmt.Errorf("version %q has come to t %d, and the log to t %d", n.agg.version, p.t, serving.t)
 	case p.digest != serving.digest:
-		return fmt.Errorf("built to t %d from the store, the digest of version %q differs from that of the log: the store and the log disagree",
-			p.t, n.agg.version)
+		return fmt.Errorf("built from the store, version %q has another digest than the log: the store and the log disagree", n.agg.version)
 	}
 	return nil
 }
