@@ -3,9 +3,11 @@ package cqrs
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/google/uuid"
@@ -121,4 +123,19 @@ func RepeatDead(t *testing.T, rt *Runtime) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// VersionIn is the version that a data folder was left with.
+func VersionIn(t *testing.T, dir string) string {
+	t.Helper()
+	file, err := boltfile.Open(filepath.Join(dir, shardFile(0)), boltfile.Options{Kind: "cqrs-shard"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	version, _, err := currentVersion(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version
 }

@@ -99,6 +99,7 @@ func TestNextVersionOfAnotherHistoryNeverServes(t *testing.T) {
 		t.Errorf("health %+v", h)
 	}
 	stop()
+	g.damage.Store(false)
 	rt, _, _ = start(t, dir, cfg) // nothing is wrong with what serves
 	checkEnded(t, rt, f.taken)
 }
