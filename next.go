@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/fail"
@@ -36,7 +35,7 @@ type nextVersion struct {
 }
 
 func newNextVersion(s *Shard, a *aggregate) *nextVersion {
-	return &nextVersion{shard: s, agg: a, work: newWork(s.rt, a), pace: newPace(), call: make(chan struct{}, 1), tried: make(chan struct{}, 1)}
+	return &nextVersion{shard: s, agg: a, work: newWork(s.rt, a), pace: newPace(s.rt.stepped), call: make(chan struct{}, 1), tried: make(chan struct{}, 1)}
 }
 
 // waits tells whether there is something to build, or to take over.
@@ -224,32 +223,4 @@ func (n *nextVersion) health() (*Progress, error) {
 	}
 	p.T, p.Of = n.agg.position().t, n.shard.agg().position().t
 	return &p, n.failure
-}
-
-// pace is how fast the next version is built, and how close it must come.
-type pace struct {
-	speed float64 // commits that it folds in a second
-	slack float64 // how many times more than wished may be left
-	left  uint64  // when this was looked at last
-	wrote int     // the number of its last transaction
-}
-
-const (
-	foldFor   = 5 * time.Millisecond  // about, in a transaction
-	dueWithin = 20 * time.Millisecond // of folding that is left, about
-	dueLeft   = 16                    // commits that may be left in any case
-)
-
-func newPace() pace { return pace{slack: 1, left: 1 << 62} }
-
-func (p *pace) reach() uint64 { return uint64(max(dueLeft, p.speed*dueWithin.Seconds()) * p.slack) }
-
-// near tells whether what is left can be folded between two batches. When the building comes no closer any more, because so much is written
-// meanwhile, more may be left.
-func (p *pace) near(left uint64) bool {
-	if left > p.left/2 {
-		p.slack = min(2*p.slack, 1<<16)
-	}
-	p.left = left
-	return left <= p.reach()
 }

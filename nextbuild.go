@@ -111,44 +111,38 @@ func (n *nextVersion) step(ctx context.Context, p *part, more <-chan part) (rest
 	if err := w.begin(); err != nil {
 		return 0, err
 	}
-	began, alone := time.Now(), w.tx.ID() == n.pace.wrote+1
-	if err := n.foldFor(ctx, p, more); err != nil {
+	began, number := time.Now(), w.tx.ID()
+	target := n.pace.target(number, began)
+	if err := n.foldFor(ctx, target, p, more); err != nil {
 		return 0, err
 	}
+	folded := int(w.pos.t - w.found.t)
 	w.pos.delivered = w.pos.t
 	w.tx.TakeWaiting()
 	fail.Here("next: folded")
 	if err := errors.Join(ctx.Err(), w.save()); err != nil {
 		return 0, err
 	}
-	n.pace.wrote = w.tx.ID()
 	if err := n.commit(); err != nil {
 		return 0, err
 	}
 	if m := n.meter.Load(); m != nil {
 		m.show(n.agg.position().t, n.shard.agg().position().t)
 	}
-	if alone {
-		return 0, nil
-	}
-	return time.Since(began), nil
+	return n.pace.wentBy(number, folded, target, time.Since(began)), nil
 }
 
 // foldFor folds for a while.
-func (n *nextVersion) foldFor(ctx context.Context, p *part, more <-chan part) error {
-	w, began := &n.work, time.Now()
-	spent := time.Duration(0)
-	for spent < foldFor && ctx.Err() == nil && (len(p.commits) > 0 || p.err == nil && p.next(more)) {
+func (n *nextVersion) foldFor(ctx context.Context, while time.Duration, p *part, more <-chan part) error {
+	w, until := &n.work, time.Now().Add(while)
+	for i := 0; i < n.pace.most && ctx.Err() == nil && (len(p.commits) > 0 || p.err == nil && p.next(more)); i++ {
 		if err := w.foldNext(ctx, &p.commits[0], p.digests[0]); err != nil {
 			return err
 		}
 		p.commits, p.digests = p.commits[1:], p.digests[1:]
-		if !n.shard.rt.stepped { // there the clock decides nothing
-			spent = time.Since(began)
+		if !n.pace.fixed && time.Now().After(until) {
+			break
 		}
-	}
-	if spent > 0 {
-		n.pace.speed = float64(w.pos.t-w.found.t) / spent.Seconds()
 	}
 	return nil
 }
