@@ -42,6 +42,16 @@ func (n *nextVersion) run(ctx context.Context) {
 	}
 }
 
+// buildNow is a round of run, where nothing runs in the background.
+func (n *nextVersion) buildNow(ctx context.Context) {
+	if !n.waits() || n.doubt {
+		return
+	}
+	near, err := n.round(ctx)
+	n.note(ctx, err)
+	n.due.Store(err == nil && near)
+}
+
 // idle waits for the shard to move, or for the store, which another process may fill.
 func (n *nextVersion) idle(ctx context.Context, moved <-chan struct{}) {
 	again := time.NewTimer(storePoll)
