@@ -38,24 +38,40 @@ func (rt *Runtime) HistoryBytes(t *testing.T) (n int) {
 	return n
 }
 
-// LoseTakeOver has the commit with which that version takes over end in a way that can't be learned; it takes place or not.
-func LoseTakeOver(t *testing.T, rt *Runtime, version string, took bool) *atomic.Bool {
+// LostTakeOver is what became of a take-over whose commit ended in a way that can't be learned.
+type LostTakeOver struct {
+	Done  atomic.Bool // it ended so
+	Wrong atomic.Bool // the old version was written although the file said that the next one serves
+}
+
+// LoseTakeOver has the commit with which a version takes over from another end so; it takes place or not.
+func LoseTakeOver(t *testing.T, rt *Runtime, from, to string, took bool) *LostTakeOver {
 	t.Helper()
-	lost, done, again := errors.New("the disk is gone"), new(atomic.Bool), false
+	lost, l, confirms, left := errors.New("the disk is gone"), new(LostTakeOver), false, position{}
+	old := newAggregate(rt.files[0], 0, "main", from, nil)
 	rt.files[0].CommitBy(func(tx *bbolt.Tx) error {
-		switch v, _ := currentVersionIn(tx); {
-		case again: // what is written to confirm
-			again = false
+		p, err := old.positionIn(tx)
+		serving, _ := currentVersionIn(tx)
+		switch {
+		case err != nil:
+			return err
+		case confirms:
+			confirms = false
 			return errors.Join(lost, tx.Rollback())
-		case v != version || done.Load():
+		case serving != to:
 			return tx.Commit()
-		}
-		done.Store(true)
-		if !took {
+		case l.Done.Load() && (p == left || !took):
+			return tx.Commit()
+		case l.Done.Load():
+			l.Wrong.Store(true)
 			return errors.Join(lost, tx.Rollback())
 		}
-		again = true
+		l.Done.Store(true)
+		if left = p; !took {
+			return errors.Join(lost, tx.Rollback())
+		}
+		confirms = true
 		return errors.Join(lost, tx.Commit())
 	})
-	return done
+	return l
 }

@@ -18,15 +18,16 @@ import (
 // Two processes on one queue and one store, run step by step: a seed chooses who steps, who crashes, and which commit of a file fails, and how.
 
 type stepWorld struct {
-	t      *testing.T
-	random *rand.Rand
-	dir    string
-	cfg    cqrs.Config
-	nodes  [2]steps.Process
-	owner  steps.Owner // of the first
-	before [2]cqrs.View
-	seen   [2]string // of before
-	failed int       // commits
+	t       *testing.T
+	random  *rand.Rand
+	dir     string
+	cfg     cqrs.Config
+	nodes   [2]steps.Process
+	owner   steps.Owner // of the first
+	before  [2]cqrs.View
+	seen    [2]string // of before
+	failed  int       // commits
+	reached [2]int64  // of the log
 }
 
 func newStepWorld(t *testing.T, seed uint64) *stepWorld {
@@ -61,7 +62,7 @@ func (w *stepWorld) open(i int) {
 			w.t.Fatal(err)
 		}
 	}
-	w.before[i] = cqrs.View{}
+	w.before[i], w.reached[i] = cqrs.View{}, 0
 }
 
 func (w *stepWorld) runtime(i int) *cqrs.Runtime { return w.nodes[i].Runtime().(*cqrs.Runtime) }
@@ -108,6 +109,11 @@ func (w *stepWorld) send() {
 // watch keeps a view, and compares what it reads later.
 func (w *stepWorld) watch(i int) {
 	rt := w.runtime(i)
+	if at := w.nodes[i].Reached(0); at < w.reached[i] {
+		w.t.Errorf("process %d had read the log up to %d, and goes on at %d", i, w.reached[i], at)
+	} else {
+		w.reached[i] = at
+	}
 	if v := w.before[i]; v != (cqrs.View{}) {
 		if got := viewText(w.t, v); got != w.seen[i] {
 			w.t.Errorf("a view of t %d is %s, and was %s", v.T(), got, w.seen[i])

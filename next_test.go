@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/workflow"
 )
 
 // Invariants 1, 5, 6, 8, 11, 12, 13: the next version is built and takes over while commands of all kinds flow. No command is lost or done
@@ -301,5 +302,57 @@ func TestBadNext(t *testing.T) {
 	_, err := cqrs.Open(dir, withNext(versionConfig("", 1), "2", second))
 	if err == nil || !strings.Contains(err.Error(), "Config.Version is empty") {
 		t.Errorf("a version that was forgotten: %v", err)
+	}
+}
+
+// seenBy counts how often each commit comes to an output outside the file.
+type seenBy struct {
+	fails atomic.Bool
+	mu    sync.Mutex
+	times map[uint64]int
+}
+
+func (s *seenBy) Flush(_ context.Context, segs []workflow.Segment) error {
+	if s.fails.Load() {
+		return errors.New("the output is down")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, seg := range segs {
+		if c, ok := seg.(*cqrs.Commit); ok {
+			s.times[c.T]++
+		}
+	}
+	return nil
+}
+
+func (s *seenBy) upTo(t uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.times[t] > 0
+}
+
+// What outputs outside the file have seen they do not see again because another version has taken over, and what they have not seen is not lost.
+func TestNextVersionKnowsWhatOutputsHaveSeen(t *testing.T) {
+	dir, s := t.TempDir(), &seenBy{times: map[uint64]int{}}
+	rt, _, stop := start(t, dir, withAudit(versionConfig("1", 1), s))
+	fill(t, rt, 500)
+	eventually(t, func() bool { return s.upTo(500) })
+	s.fails.Store(true)
+	sendAll(t, rt, add{Name: "a", By: 1}, add{Name: "a", By: 1})
+	eventually(t, func() bool { return rt.View().T() == 502 })
+	stop()
+	rt, _, stop = start(t, dir, withAudit(withNext(versionConfig("1", 1), "2", second), s))
+	awaitVersion(t, rt, "2")
+	stop()
+	s.fails.Store(false)
+	rt, _, stop = start(t, dir, withAudit(versionConfig("2", 2), s))
+	fill(t, rt, 10)
+	eventually(t, func() bool { return s.upTo(512) })
+	stop()
+	for at := uint64(1); at <= 512; at++ {
+		if s.times[at] != 1 {
+			t.Errorf("t %d was seen %d times", at, s.times[at])
+		}
 	}
 }
