@@ -38,9 +38,13 @@ func TestTakeOverKeepsState(t *testing.T) {
 		}
 	}
 	old := s.agg()
+	old.at.Store(&position{delivered: 7, offset: 8, anchor: anchor{9}})
 	s.next.buildNow(t.Context())
 	if err := s.next.changeOver(t.Context()); err != nil || s.Version() != "2" {
 		t.Fatalf("version %s %v", s.Version(), err)
+	}
+	if p, err := s.agg().stored(); err != nil || p != *old.position() {
+		t.Errorf("the position is %+v, and was %+v (%v)", p, *old.position(), err)
 	}
 	for _, key := range keys {
 		if got, err := s.state(key); err != nil || string(got) != "old "+string(key) {
