@@ -31,7 +31,7 @@ func TestTakeOverKeepsState(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer rt.Close()
-	s, keys := rt.shards[0], [][]byte{offsetsKey, topicsKey, rebuiltName, knowsKey}
+	s, keys := rt.shards[0], [][]byte{offsetsKey, topicsKey, strayedKey, rebuiltName, knowsKey}
 	for _, key := range keys {
 		if err := s.setState(t.Context(), key, append([]byte("old "), key...)); err != nil {
 			t.Fatal(err)
