@@ -35,7 +35,9 @@ type nextVersion struct {
 }
 
 func newNextVersion(s *Shard, a *aggregate) *nextVersion {
-	return &nextVersion{shard: s, agg: a, work: newWork(s.rt, a), pace: newPace(s.rt.stepped), call: make(chan struct{}, 1), tried: make(chan struct{}, 1)}
+	return &nextVersion{
+		shard: s, agg: a, work: newWork(s.rt, a), pace: newPace(s.rt.stepped), call: make(chan struct{}, 1), tried: make(chan struct{}, 1),
+	}
 }
 
 // waits tells whether there is something to build, or to take over.

@@ -44,7 +44,7 @@ func TestNextVersionTakesOverWhileCommandsFlow(t *testing.T) {
 	want := valuesFrom(t, rt.Shard(0), 0)
 	stop()
 	mu.Lock()
-	if len(heard) == 0 || heard[len(heard)-1].Version != "2" || heard[len(heard)-1].Aggregate != "main" {
+	if n := len(heard); n == 0 || heard[n-1].Version != "2" || heard[n-1].Aggregate != "main" || heard[n-1].Rate <= 0 || heard[n-1].T < 4000 {
 		t.Errorf("progress %+v", heard)
 	}
 	heard = nil

@@ -10,8 +10,8 @@ import (
 	"github.com/cqrs-server/cqrs/internal/fail"
 )
 
-// The next version is built in the shard's file, which has one writer. So a transaction takes a few milliseconds; when others have written since the
-// one before, as long a rest follows; and what waits to be written when it is committed is taken along.
+// The next version is built in the shard's file, which has one writer. So transactions are short (nextpace.go), and what waits to be written when
+// one is committed is taken along.
 
 // run builds until it serves, or ctx ends.
 func (n *nextVersion) run(ctx context.Context) {
