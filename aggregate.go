@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -235,6 +236,8 @@ type aggregate struct {
 	prefix  string // of its buckets
 	fold    Aggregator
 
+	declared []AnyTable // of the shard's own
+
 	tables      []tableInfo // by id
 	ids         map[*tableCore]uint16
 	stateName   []byte
@@ -360,13 +363,24 @@ func (a *aggregate) newTable(tx *bbolt.Tx, b *bbolt.Bucket, prefix string, t *ta
 func (a *aggregate) id(t *tableCore, at uint64) (uint16, error) {
 	id, ok := a.ids[t]
 	if !ok {
-		return 0, fmt.Errorf("cqrs: table %s is not named in Config.Tables", t.name)
+		return 0, a.noTable(t)
 	}
 	if since := a.tables[id].since; at < since {
 		return 0, fmt.Errorf("%w: index %s was added at t %d, and can't be read as of t %d: build the aggregate anew to have it there",
 			ErrPruned, t.name, since, at)
 	}
 	return id, nil
+}
+
+// noTable is the error of using a table that the aggregate was not opened with.
+func (a *aggregate) noTable(t *tableCore) error {
+	switch {
+	case !a.main || a.rt.cfg.Next == nil:
+		return fmt.Errorf("cqrs: table %s is not named in Config.Tables", t.name)
+	case slices.ContainsFunc(a.tables, func(i tableInfo) bool { return i.name == t.name }):
+		return fmt.Errorf("cqrs: version %q of the aggregate has a table %s that is another value of the program", a.version, t.name)
+	}
+	return fmt.Errorf("cqrs: version %q of the aggregate has no table %s", a.version, t.name)
 }
 
 // load reads the committed position.

@@ -57,6 +57,21 @@ func (r *reader) read(ctx context.Context, s store.Store) {
 	}
 }
 
+// begin reads ahead until stop is called.
+func (r *reader) begin(ctx context.Context, s store.Store) (parts <-chan part, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	if r.alone {
+		r.read(ctx, s)
+	} else {
+		go r.read(ctx, s)
+	}
+	return r.parts, func() {
+		cancel()
+		for range r.parts { // until the reader has ended
+		}
+	}
+}
+
 func readLog[R any](ctx context.Context, r *reader, log iter.Seq2[R, error], add func(*R) error) {
 	for record, err := range log {
 		if err == nil {
@@ -161,22 +176,13 @@ func (w *work) build(ctx context.Context, b building) error {
 // buildOn folds what is read from the position on.
 func (w *work) buildOn(ctx context.Context, b *building) error {
 	from := w.agg.position()
-	reading, stop := context.WithCancel(ctx)
 	r := &reader{
 		types: w.types, shard: w.agg.shard, t: from.t, digest: from.digest, to: b.to, alone: b.alone, parts: make(chan part, partsAhead),
 	}
-	if b.alone {
-		r.read(reading, b.store)
-	} else {
-		go r.read(reading, b.store)
-	}
-	defer func() {
-		stop()
-		for range r.parts { // until the reader has ended
-		}
-	}()
+	parts, stop := r.begin(ctx, b.store)
+	defer stop()
 	for {
-		if more, err := w.buildStep(ctx, b, r.parts); err != nil || !more {
+		if more, err := w.buildStep(ctx, b, parts); err != nil || !more {
 			return err
 		}
 	}
@@ -239,21 +245,28 @@ func nextPart(ctx context.Context, parts <-chan part) part {
 
 func (w *work) foldPart(ctx context.Context, b *building, p *part) error {
 	for i := range p.commits {
-		c := &p.commits[i]
-		if c.T <= w.pos.t {
-			continue // a commit whose outcome was unknown took place
+		if err := w.foldNext(ctx, &p.commits[i], p.digests[i]); err != nil {
+			return err
 		}
-		if c.T != w.pos.t+1 {
-			return fmt.Errorf("the store gave commit t %d behind t %d", c.T, w.pos.t)
-		}
-		w.rows.settle()
-		w.follow(c, p.digests[i])
-		w.foldCommit(ctx, c)
 	}
 	if b.also == nil {
 		return nil
 	}
 	return b.also(p)
+}
+
+// foldNext folds a commit that came from the store. The digest is that of the log behind it.
+func (w *work) foldNext(ctx context.Context, c *Commit, digest Digest) error {
+	if c.T <= w.pos.t {
+		return nil // a commit whose outcome was unknown took place
+	}
+	if c.T != w.pos.t+1 {
+		return fmt.Errorf("the store gave commit t %d behind t %d", c.T, w.pos.t)
+	}
+	w.rows.settle()
+	w.follow(c, digest)
+	w.foldCommit(ctx, c)
+	return nil
 }
 
 const recordsStep = 2000

@@ -60,7 +60,7 @@ func (rt *Runtime) Audit(ctx context.Context, o AuditOptions) (AuditReport, erro
 	a.report.NotChecked = map[string]uint64{}
 	var err error
 	for _, s := range rt.shards {
-		a.shards = append(a.shards, &auditShard{audit: a, shard: s, decider: s.decider(), seen: tSet{},
+		a.shards = append(a.shards, &auditShard{audit: a, shard: s, agg: s.agg(), decider: s.decider(), seen: tSet{},
 			log: logCursor{store: rt.store, shard: s.n}})
 		err = errors.Join(err, a.shards[len(a.shards)-1].open(ctx))
 	}
@@ -89,6 +89,7 @@ type audit struct {
 type auditShard struct {
 	*audit
 	shard    *Shard
+	agg      *aggregate // another version may take its place meanwhile
 	decider  decider
 	log      logCursor
 	from, to int64  // of the command queue
@@ -101,7 +102,7 @@ func (s *auditShard) open(ctx context.Context) (err error) {
 	if s.from, s.to, err = s.rt.queue.Bounds(ctx, topicCommands, s.shard.n); err != nil {
 		return err
 	}
-	s.t = s.shard.agg.position().t
+	s.t = s.agg.position().t
 	s.of += uint64(s.to - s.from)
 	return nil
 }
@@ -140,7 +141,7 @@ func (s *auditShard) again(ctx context.Context, msgs []queue.Message) error {
 		c.payload, _ = payloadDigest(&c.Envelope, nil)
 		commands = append(commands, c)
 	}
-	marks, err := s.shard.agg.marks(commands)
+	marks, err := s.agg.marks(commands)
 	if err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func (s *auditShard) decide(ctx context.Context, c *command, p *position) (commi
 	if e := s.decider.coerce(c); e != nil {
 		return nil, e
 	}
-	d := &Decision{past: s.shard.agg}
+	d := &Decision{past: s.agg}
 	if e := s.decider.root(d, c, p); e != nil {
 		return nil, e
 	}

@@ -47,7 +47,7 @@ func (b *batch) begin(context.Context) error {
 	if err := b.work.begin(); err != nil {
 		return err
 	}
-	if b.found != *b.shard.agg.position() {
+	if b.found != *b.shard.agg().position() {
 		b.shard.publish(b.found) // a commit of unknown outcome took place
 	}
 	b.behind = b.shard.foreign && b.shard.delivered < b.pos.t
@@ -138,7 +138,7 @@ func (b *batch) payloadDigest(e *Envelope) (sum [16]byte) {
 
 func (b *batch) setMark(command []byte, m *mark) (err error) {
 	defer b.agg.file.Guard(&err, debug.SetPanicOnFault(true))
-	marks := b.shard.agg.marksTable()
+	marks := b.agg.marksTable()
 	if command[6]>>4 == 7 {
 		b.rows.table(marks).bucket.FillPercent = 0.95 // ids that grow with time are added at the end
 	}

@@ -49,9 +49,19 @@ type Config struct {
 	// Tables names the tables that the Aggregator writes.
 	Tables []AnyTable
 	// Version is the version of Aggregator and Tables. When it is not the one that the data folder was left with, Open builds
-	// the tables anew from the stored events, before it returns; stopped, it goes on where it was. Once a folder has a version, Open
-	// refuses an empty one, because it was more likely forgotten than meant. Defaults to none.
+	// the tables anew from the stored events, before it returns; stopped, it goes on where it was. To serve meanwhile, see Next. Once
+	// a folder has a version, Open refuses an empty one, because it was more likely forgotten than meant. Defaults to none.
 	Version string
+	// Next is the version that is to take the place of Version. It is built from the stored events in small steps, while Version serves
+	// and commands are decided on it: while Run runs, and with a Queue or a Store of its own from Open on. Stopped, it goes on where it
+	// was. When it has caught up it takes over between two batches, in one step; each shard does so by itself. Views that were taken before
+	// go on to read the old version, until the runtime is closed. From then on the folder has Next's version: the same program
+	// goes on with it, and the next program names it as Version, and Next no more.
+	//
+	// Each version has tables of its own. The same *Table may be in both; one of which rows, keys or indexes change is another *Table,
+	// which may have the same name. To read a table that the version which serves does not have is an error, and a command that does
+	// so waits. A folder that has neither version, or is new, gets Next at once, by Open. Next's Name is empty. Defaults to none.
+	Next *Aggregate
 	// KeepHistory is how many t of the past can be read as of. Older versions of rows are dropped, in small steps beside the work.
 	// Defaults to 0: all.
 	KeepHistory uint64
@@ -227,7 +237,26 @@ func (c *Config) check() (err error) {
 	fault(c.Consistency > Unchanged, "Consistency is %d, and there is no such", c.Consistency)
 	fault(checkName("", c.Code, maxCode) != nil, "Code: %v", checkName("", c.Code, maxCode))
 	fault(!plainName.MatchString(c.Version), "Version is %q, and must be letters, digits, - and _", c.Version)
-	return errors.Join(err, checkTables(c.Tables), checkAggregates(c.Aggregates))
+	return errors.Join(err, checkTables(c.Tables), c.checkNext(), checkAggregates(c.Aggregates))
+}
+
+func (c *Config) checkNext() (err error) {
+	if c.Next == nil {
+		return nil
+	}
+	if c.Next.Name != "" || c.Next.Version == "" || !plainName.MatchString(c.Next.Version) {
+		err = fmt.Errorf("Next: Name is %q, and must be empty; Version is %q, and must be letters, digits, - and _", c.Next.Name, c.Next.Version)
+	}
+	if c.Next.Version == c.Version {
+		err = errors.Join(err, fmt.Errorf("Next: Version is %q, as that of the Config: what changes the tables needs a version of its own", c.Version))
+	}
+	if c.Next.Aggregator == nil {
+		err = errors.Join(err, errors.New("Next: Aggregator is nil"))
+	}
+	if wrong := checkTables(c.Next.Tables); wrong != nil {
+		err = errors.Join(err, fmt.Errorf("Next: %w", wrong))
+	}
+	return err
 }
 
 // commandRoom is what a command's envelope takes of the queue's limit, at most.
@@ -303,7 +332,7 @@ func (rt *Runtime) openFiles(dir string) error {
 }
 
 func (rt *Runtime) openShards(dir string) error {
-	aggs, err := rt.openMains(rt.files[:rt.cfg.Shards])
+	aggs, nexts, err := rt.openMains(rt.files[:rt.cfg.Shards])
 	if err != nil {
 		return err
 	}
@@ -311,6 +340,9 @@ func (rt *Runtime) openShards(dir string) error {
 		s, err := newShard(rt, n, rt.files[n], agg)
 		if err != nil {
 			return err
+		}
+		if nexts[n] != nil {
+			s.next = newNextVersion(s, nexts[n])
 		}
 		rt.shards = append(rt.shards, s)
 		for _, a := range rt.cfg.Aggregates {
@@ -324,20 +356,21 @@ func (rt *Runtime) openShards(dir string) error {
 	return nil
 }
 
-// openMains opens the aggregates of the shards, several at a time: they may have to be built.
-func (rt *Runtime) openMains(files []*boltfile.File) ([]*aggregate, error) {
-	aggs, errs := make([]*aggregate, len(files)), make([]error, len(files))
+// openMains opens the aggregates of the shards, several at a time: they may have to be built. nexts are to be built beside them.
+func (rt *Runtime) openMains(files []*boltfile.File) (aggs, nexts []*aggregate, err error) {
+	aggs, nexts = make([]*aggregate, len(files)), make([]*aggregate, len(files))
+	errs := make([]error, len(files))
 	room := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var all sync.WaitGroup
 	for n, file := range files {
 		room <- struct{}{}
 		all.Go(func() {
-			aggs[n], errs[n] = openMain(context.Background(), rt, file, n)
+			aggs[n], nexts[n], errs[n] = openMain(context.Background(), rt, file, n)
 			<-room
 		})
 	}
 	all.Wait()
-	return aggs, errors.Join(errs...)
+	return aggs, nexts, errors.Join(errs...)
 }
 
 func shardFile(n int) string { return fmt.Sprintf("shard-%d.db", n) }
@@ -385,6 +418,9 @@ func (rt *Runtime) Run(ctx context.Context) error {
 	for _, s := range rt.shards {
 		for _, f := range s.followers {
 			followers.Go(func() { f.run(following) })
+		}
+		if s.served == nil {
+			followers.Go(func() { s.next.run(following) })
 		}
 	}
 	err = rt.own(ctx)
@@ -455,6 +491,7 @@ func (rt *Runtime) closeFiles() (err error) {
 		if s.release != nil {
 			s.release()
 		}
+		s.next.wait()
 	}
 	for _, s := range rt.shards {
 		s.closed()

@@ -3,9 +3,11 @@ package cqrs
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/google/uuid"
@@ -15,7 +17,7 @@ import (
 // End is how the marks say that a command ended: at a t, or refused.
 func End(t *testing.T, rt *Runtime, id uuid.UUID) (at uint64, refused bool) {
 	t.Helper()
-	m, found, err := rt.shards[0].agg.ended(id)
+	m, found, err := rt.shards[0].agg().ended(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +27,7 @@ func End(t *testing.T, rt *Runtime, id uuid.UUID) (at uint64, refused bool) {
 // FailedFolds are the events that the first shard's aggregate says it lacks: their t and index.
 func FailedFolds(t *testing.T, rt *Runtime) map[[2]uint64]bool {
 	t.Helper()
-	a, failed := rt.shards[0].agg, map[[2]uint64]bool{}
+	a, failed := rt.shards[0].agg(), map[[2]uint64]bool{}
 	err := a.file.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(a.failedName).ForEach(func(k, _ []byte) error {
 			failed[[2]uint64{binary.BigEndian.Uint64(k), uint64(binary.BigEndian.Uint32(k[8:]))}] = true
@@ -121,4 +123,19 @@ func RepeatDead(t *testing.T, rt *Runtime) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// VersionIn is the version that a data folder was left with.
+func VersionIn(t *testing.T, dir string) string {
+	t.Helper()
+	file, err := boltfile.Open(filepath.Join(dir, shardFile(0)), boltfile.Options{Kind: "cqrs-shard"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	version, _, err := currentVersion(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version
 }

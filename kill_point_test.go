@@ -114,8 +114,15 @@ func killWork(t *testing.T, dir string, round int) {
 		return err
 	}
 	for n := range 2 {
-		rt, _, stop := start(t, powerData(dir), killConfig(t, dir, fmt.Sprintf("%d-%d", os.Getpid()%5, n), os.Getenv(auditEnv) != ""))
+		cfg := killConfig(t, dir, fmt.Sprint(os.Getpid()%5, "-", 0), os.Getenv(auditEnv) != "")
+		if n == 1 {
+			cfg.Next = &cqrs.Aggregate{Version: fmt.Sprint(os.Getpid()%5, "-", 1), Aggregator: counting{}, Tables: cfg.Tables}
+		}
+		rt, _, stop := start(t, powerData(dir), cfg)
 		powerSend(t, rt, say, 3, 4)
+		if n == 1 {
+			awaitVersion(t, rt, cfg.Next.Version)
+		}
 		powerResend(t, rt, say)
 		if n == 0 {
 			if err := rt.Compact(t.Context()); err != nil {

@@ -62,9 +62,15 @@ func servedWork(t *testing.T, dir string, round int) {
 		return err
 	}
 	for n := range 2 {
-		cfg, closeAll := servedConfig(t, dir, fmt.Sprintf("%d-%d", round%3, n), os.Getenv(auditEnv) != "")
+		cfg, closeAll := servedConfig(t, dir, fmt.Sprint(round%3, "-", 0), os.Getenv(auditEnv) != "")
+		if n == 1 {
+			cfg.Next = &cqrs.Aggregate{Version: fmt.Sprint(round%3, "-", 1), Aggregator: counting{}, Tables: cfg.Tables}
+		}
 		rt, _, stop := start(t, powerData(dir), cfg)
 		powerSend(t, rt, say, 3, 4)
+		if n == 1 {
+			awaitVersion(t, rt, cfg.Next.Version)
+		}
 		powerResend(t, rt, say)
 		powerSend(t, rt, say, 2, 2)
 		stop()

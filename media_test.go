@@ -39,6 +39,7 @@ var onEveryMedium = map[string]func(*testing.T){
 	"AuditOfTheSameCode":                     TestAuditOfTheSameCodeGivesNoDifference,
 	"AuditOfSeveralShards":                   TestAuditOfSeveralShards,
 	"ScrubOfSoundData":                       TestScrubOfSoundDataFindsNothing,
+	"NextVersion":                            TestNextVersionTakesOverWhileCommandsFlow,
 }
 
 func TestMedia(t *testing.T) {

@@ -42,7 +42,13 @@ func (rt *Runtime) openServed(dir string) error {
 	if err := rt.openShards(dir); err != nil {
 		return err
 	}
-	return rt.hold(ctx)
+	if err := rt.hold(ctx); err != nil {
+		return err
+	}
+	for _, s := range rt.shards {
+		s.next.start()
+	}
+	return nil
 }
 
 // hold begins to follow the log and the feedback of each shard. Where the feedback ends is learned first: how what is sent from now on ends

@@ -25,7 +25,7 @@ func (v *served) review(ctx context.Context) error {
 	if v.strayed != nil || v.shard.rt.stepped || time.Since(v.sight.at) < lookEvery {
 		return v.strayed
 	}
-	last, p := v.sight, v.shard.agg.position()
+	last, p := v.sight, v.shard.agg().position()
 	v.sight.at = time.Now()
 	if last.offset > 0 && last.anchor != (anchor{}) {
 		err := v.shard.holds(ctx, last.offset-1, last.anchor)

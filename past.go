@@ -155,6 +155,9 @@ func (t *Table[K, V]) row(v View, key []byte, row *V) (raw []byte, found bool, e
 
 // written lists the keys of the rows that were written after before, up to after, in order.
 func (t *Table[K, V]) written(before, after View) (keys [][]byte, err error) {
+	if before.agg != after.agg && before.agg != nil && after.agg != nil && before.agg.version != after.agg.version {
+		return nil, fmt.Errorf("cqrs: Diff wants views of one version, and got views of versions %q and %q", before.agg.version, after.agg.version)
+	}
 	if before.agg != after.agg || before.base() > after.base() {
 		return nil, fmt.Errorf("cqrs: Diff wants an older and a newer view of one shard, and got t %d and t %d", before.t, after.t)
 	}
@@ -244,8 +247,9 @@ func (s *Shard) Log(ctx context.Context, from, to uint64) iter.Seq2[*Commit, err
 // AsOfTime is the value after the last commit before the first one whose command is later than that instant: what somebody who
 // looked then could have seen. (Time is the commands' time, which their senders set; it may go back a little from one commit to the next.)
 func (s *Shard) AsOfTime(ctx context.Context, instant time.Time) (View, error) {
-	ms, newest := instant.UnixMilli(), s.agg.position().t
-	t, err := s.agg.timeMark(ms)
+	a, ms := s.agg(), instant.UnixMilli()
+	newest := a.position().t
+	t, err := a.timeMark(ms)
 	if err != nil {
 		return View{}, err
 	}
@@ -258,7 +262,7 @@ func (s *Shard) AsOfTime(ctx context.Context, instant time.Time) (View, error) {
 		}
 		t = c.T
 	}
-	return s.AsOf(t), nil
+	return View{agg: a, t: t}, nil
 }
 
 // timeMark gives a t up to which no command was later than ms, and from which it is not far to the last such t.

@@ -5,44 +5,49 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // ReadSide is an aggregate of one shard, to read from.
 type ReadSide struct {
-	agg *aggregate
+	serving atomic.Pointer[aggregate] // nil of a Sender
 
 	mu    sync.Mutex
 	moved chan struct{} // closed when t moves, or the runtime closes; nil when nobody waits
 	shut  bool
 }
 
+// agg is the aggregate as it is read now: another version may take its place.
+func (s *ReadSide) agg() *aggregate { return s.serving.Load() }
+
 // View is the newest value.
 func (s *ReadSide) View() View {
-	if s.agg == nil { // of a Sender
+	a := s.agg()
+	if a == nil { // of a Sender
 		return View{}
 	}
-	return View{agg: s.agg, t: s.agg.position().t}
+	return View{agg: a, t: a.position().t}
 }
 
 // AsOf is the value at t. A t that is still to come gives ErrFuture when the view is read.
-func (s *ReadSide) AsOf(t uint64) View { return View{agg: s.agg, t: t} }
+func (s *ReadSide) AsOf(t uint64) View { return View{agg: s.agg(), t: t} }
 
 // Version is the version that the aggregate was built as.
-func (s *ReadSide) Version() string { return s.agg.version }
+func (s *ReadSide) Version() string { return s.agg().version }
 
 // Failed is the number of events whose fold failed: above 0 the aggregate is incomplete.
-func (s *ReadSide) Failed() uint64 { return s.agg.position().failed }
+func (s *ReadSide) Failed() uint64 { return s.agg().position().failed }
 
 // Digest is the running digest of the accepted commits, and the t it belongs to. Aggregates with the same digest have folded the same
 // commits.
 func (s *ReadSide) Digest() (Digest, uint64) {
-	p := s.agg.position()
+	p := s.agg().position()
 	return p.digest, p.t
 }
 
 // AtLeast waits until the aggregate has reached t, and gives its newest value.
 func (s *ReadSide) AtLeast(ctx context.Context, t uint64) (View, error) {
-	if s.agg == nil {
+	if s.agg() == nil {
 		return View{}, errNoView
 	}
 	for {
@@ -56,7 +61,7 @@ func (s *ReadSide) AtLeast(ctx context.Context, t uint64) (View, error) {
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return View{}, fmt.Errorf("cqrs: shard %d has not reached t %d: %w", s.agg.shard, t, ctx.Err())
+			return View{}, fmt.Errorf("cqrs: shard %d has not reached t %d: %w", s.agg().shard, t, ctx.Err())
 		}
 	}
 }
@@ -78,7 +83,7 @@ func (s *ReadSide) watch() (moved <-chan struct{}, shut bool) {
 
 // publish makes a committed position visible.
 func (s *ReadSide) publish(p position) {
-	s.agg.at.Store(&p)
+	s.agg().at.Store(&p)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wakeAll()

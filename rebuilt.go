@@ -55,7 +55,7 @@ func lostPlace(state *bbolt.Bucket) error {
 func (s *Shard) halfBuilt() (bool, error) {
 	raw, err := s.state(rebuiltName)
 	r, is := decodeRebuilt(raw)
-	return is && s.agg.position().t < r.last, err
+	return is && s.agg().position().t < r.last, err
 }
 
 // passStored notes that the log has come to a commit that came from the store. One that was void at this place, or stands here once more,

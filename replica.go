@@ -161,7 +161,7 @@ func (s *Shard) checkLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at := s.agg.position().offset
+	at := s.agg().position().offset
 	half, err := s.halfBuilt()
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (s *Shard) checkLog(ctx context.Context) error {
 	if at > end {
 		return s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: at, Start: start, End: end})
 	}
-	if at < start || s.agg.position().t == 0 || half && !mutant.Is("half built taken for built") {
+	if at < start || s.agg().position().t == 0 || half && !mutant.Is("half built taken for built") {
 		return s.fromStore(ctx, start)
 	}
 	if at == start {
@@ -181,7 +181,7 @@ func (s *Shard) checkLog(ctx context.Context) error {
 // sameLog makes sure that what was read from the log is behind what was applied: meanwhile the topic may have been made anew, or cut off
 // and written again. It is called between reading and applying.
 func (s *Shard) sameLog(ctx context.Context) error {
-	if at := s.agg.position().offset; at > 0 {
+	if at := s.agg().position().offset; at > 0 {
 		err := s.checkAnchor(ctx, at-1)
 		if lost, ok := errors.AsType[*queue.RangeError](err); !ok || lost.Want >= lost.Start {
 			return err
@@ -192,7 +192,7 @@ func (s *Shard) sameLog(ctx context.Context) error {
 
 // checkAnchor compares the last message that was applied with the one that is in its place.
 func (s *Shard) checkAnchor(ctx context.Context, at int64) error {
-	return s.holds(ctx, at, s.agg.position().anchor)
+	return s.holds(ctx, at, s.agg().position().anchor)
 }
 
 // errOtherLog says that what was applied is not what the log holds.
@@ -244,7 +244,7 @@ func (s *Shard) checkTopics(ctx context.Context) error {
 // state reads a value that is kept beside the position; nil when there is none.
 func (s *Shard) state(key []byte) (value []byte, err error) {
 	err = s.file.View(func(tx *bbolt.Tx) error {
-		if raw := tx.Bucket(s.agg.stateName).Get(key); raw != nil {
+		if raw := tx.Bucket(s.agg().stateName).Get(key); raw != nil {
 			value = append([]byte{}, raw...)
 		}
 		return nil
@@ -253,15 +253,15 @@ func (s *Shard) state(key []byte) (value []byte, err error) {
 }
 
 func (s *Shard) setState(ctx context.Context, key, value []byte) error {
-	return readError(s.file.Update(ctx, func(tx *bbolt.Tx) error { return tx.Bucket(s.agg.stateName).Put(key, value) }))
+	return readError(s.file.Update(ctx, func(tx *bbolt.Tx) error { return tx.Bucket(s.agg().stateName).Put(key, value) }))
 }
 
 // fromStore folds what the store has and the aggregate lacks. The log is then read from its start: what is there already is
 // known by its marks.
 func (s *Shard) fromStore(ctx context.Context, start int64) error {
 	if s.served.local != nil {
-		if s.agg.position().offset < start {
-			return s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: s.agg.position().offset, Start: start})
+		if s.agg().position().offset < start {
+			return s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: s.agg().position().offset, Start: start})
 		}
 		return nil
 	}
@@ -269,7 +269,7 @@ func (s *Shard) fromStore(ctx context.Context, start int64) error {
 	if err != nil {
 		return err
 	}
-	meter := newMeter(s.rt.cfg.Progress, "main", s.agg)
+	meter := newMeter(s.rt.cfg.Progress, "main", s.agg())
 	var awaited []ended
 	err = s.batch.work.build(ctx, building{
 		store: s.rt.store, to: last, alone: s.rt.stepped,
@@ -284,7 +284,7 @@ func (s *Shard) fromStore(ctx context.Context, start int64) error {
 			meter.show(p.t, last)
 		},
 	})
-	if t := s.agg.position().t; err == nil && t < last {
+	if t := s.agg().position().t; err == nil && t < last {
 		err = fmt.Errorf("it ends at t %d, and said that it went to %d", t, last)
 	}
 	if err != nil {
@@ -336,19 +336,19 @@ func (s *Shard) loadKnows() error {
 
 // skipTo makes the log's start the position, where everything before it came from the store.
 func (s *Shard) skipTo(ctx context.Context, start int64) error {
-	if s.agg.position().offset >= start {
+	if s.agg().position().offset >= start {
 		return nil
 	}
 	err := s.file.Update(ctx, func(tx *bbolt.Tx) error {
-		p, err := s.agg.positionIn(tx)
+		p, err := s.agg().positionIn(tx)
 		if err != nil {
 			return err
 		}
 		p.offset, p.anchor = start, anchor{}
-		state := tx.Bucket(s.agg.stateName)
+		state := tx.Bucket(s.agg().stateName)
 		return errors.Join(state.Put(positionKey, p.encode()), putKnows(state, start), lostPlace(state))
 	})
-	return errors.Join(readError(err), s.agg.load())
+	return errors.Join(readError(err), s.agg().load())
 }
 
 // hold follows the log and the feedback until stop is called.
@@ -365,7 +365,7 @@ func (s *Shard) hold(ctx context.Context) (stop func()) {
 
 // follow applies the log as it grows, until ctx ends.
 func (s *Shard) follow(ctx context.Context) {
-	if s.agg == nil {
+	if s.agg() == nil {
 		return
 	}
 	retry, checked := newBackoff(), false
@@ -389,7 +389,15 @@ func (s *Shard) followStep(ctx context.Context, checked *bool) error {
 		}
 		*checked = true
 	}
-	msgs, err := s.rt.queue.Read(ctx, topicEvents, s.n, s.agg.position().offset, s.rt.cfg.Batch)
+	if err := s.next.changeOver(ctx); err != nil {
+		return err
+	}
+	reading, stop := s.next.whileNotDue(ctx)
+	msgs, err := s.rt.queue.Read(reading, topicEvents, s.n, s.agg().position().offset, s.rt.cfg.Batch)
+	stop()
+	if errors.Is(context.Cause(reading), errDue) && err != nil {
+		return nil
+	}
 	if err == nil {
 		err = s.apply(ctx, msgs)
 	}
@@ -475,7 +483,7 @@ func (s *Shard) hear(f *Feedback) {
 		s.rt.receipts.settle([]ended{{err: f.Err}})
 		return
 	}
-	if s.agg == nil || f.T <= s.agg.position().t {
+	if s.agg() == nil || f.T <= s.agg().position().t {
 		s.rt.receipts.settle([]ended{{commit: s.rt.commitOf(f)}})
 	}
 }

@@ -63,22 +63,24 @@ type scrub struct {
 	rt     *Runtime
 	report ScrubReport
 	upTo   []position // of each shard
+	sides  [][]side   // of each shard
 	times  timeSums
 }
 
 func (s *scrub) run(ctx context.Context, tables bool) error {
 	for _, shard := range s.rt.shards {
-		p, err := shard.agg.stored()
+		sides := shard.sides()
+		p, err := sides[0].agg.stored()
 		if err == nil {
 			err = s.storeReaches(ctx, shard, p.t)
 		}
 		if err != nil {
 			return err
 		}
-		s.upTo = append(s.upTo, p)
+		s.upTo, s.sides = append(s.upTo, p), append(s.sides, sides)
 		s.of += p.t
 		if tables {
-			s.of += p.t * uint64(1+len(shard.followers))
+			s.of += p.t * uint64(len(sides))
 		}
 	}
 	for _, shard := range s.rt.shards {
@@ -120,18 +122,29 @@ const (
 	storePoll     = 50 * time.Millisecond
 )
 
+// side is an aggregate that is looked at.
+type side struct {
+	agg    *aggregate
+	name   string
+	tables []AnyTable
+}
+
+// sides are the shard's own aggregate, which comes first, and those beside it. They stay the same when another version takes over.
+func (s *Shard) sides() []side {
+	main := s.agg()
+	list := []side{{main, "main", main.declared}}
+	if s.next.waits() && s.next.agg != main {
+		list = append(list, side{s.next.agg, "version " + s.next.agg.version, s.next.agg.declared})
+	}
+	for i, f := range s.followers {
+		list = append(list, side{f.agg(), f.name, s.rt.cfg.Aggregates[i].Tables})
+	}
+	return list
+}
+
 // aggregates looks at the shard's own aggregate and at those beside it.
 func (s *scrub) aggregates(ctx context.Context, shard *Shard, tables bool) error {
-	type side struct {
-		agg    *aggregate
-		name   string
-		tables []AnyTable
-	}
-	sides := []side{{shard.agg, "main", s.rt.cfg.Tables}}
-	for i, f := range shard.followers {
-		sides = append(sides, side{f.agg, f.name, s.rt.cfg.Aggregates[i].Tables})
-	}
-	for _, x := range sides {
+	for _, x := range s.sides[shard.n] {
 		if err := s.failed(x.agg); err != nil || !tables {
 			return err
 		}

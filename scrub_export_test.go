@@ -40,7 +40,7 @@ func RowOf(t *testing.T, raw []byte) []byte {
 // ChangePosition changes the position of the first shard's aggregate, in its file.
 func ChangePosition(t *testing.T, rt *Runtime, fn func(failed *uint64, digest *Digest)) {
 	t.Helper()
-	a := rt.shards[0].agg
+	a := rt.shards[0].agg()
 	Damage(t, rt, func(tx *bbolt.Tx) error {
 		p, err := a.positionIn(tx)
 		if err != nil {
@@ -63,7 +63,7 @@ func PayloadOf(e Envelope) [16]byte {
 // ChangeFollower changes the digest of the first shard's first aggregate beside the main one.
 func ChangeFollower(t *testing.T, rt *Runtime) {
 	t.Helper()
-	a := rt.shards[0].followers[0].agg
+	a := rt.shards[0].followers[0].agg()
 	err := a.file.Update(t.Context(), func(tx *bbolt.Tx) error {
 		p, err := a.positionIn(tx)
 		if err != nil {

@@ -33,12 +33,12 @@ type logScrub struct {
 func (s *scrub) log(ctx context.Context, shard *Shard) error {
 	l := &logScrub{scrub: s, shard: shard, upTo: s.upTo[shard.n], known: true, sides: map[*aggregate]position{}}
 	l.cursor = logCursor{store: s.rt.store, shard: shard.n}
-	for _, f := range shard.followers {
-		p, err := f.agg.stored()
+	for _, x := range l.scrub.sides[shard.n][1:] {
+		p, err := x.agg.stored()
 		if err != nil {
 			return err
 		}
-		l.sides[f.agg] = p
+		l.sides[x.agg] = p
 	}
 	defer l.cursor.close()
 	var batch []store.Record
@@ -57,7 +57,7 @@ func (s *scrub) log(ctx context.Context, shard *Shard) error {
 			return err
 		}
 	}
-	l.compareDigest(l.shard.agg, l.upTo)
+	l.compareDigest(l.scrub.sides[shard.n][0].agg, l.upTo)
 	return l.extraMarks(ctx)
 }
 
@@ -89,7 +89,7 @@ func (l *logScrub) read(ctx context.Context, t uint64) (store.Record, bool, erro
 
 // batch looks at some commits, one behind the other.
 func (l *logScrub) batch(ctx context.Context, records []store.Record) error {
-	marks, err := l.shard.agg.marksOf(records)
+	marks, err := l.shard.agg().marksOf(records)
 	if err != nil {
 		return err
 	}
@@ -259,12 +259,12 @@ func (l *logScrub) eachMark(ctx context.Context, fn func(id uuid.UUID, m mark, e
 		m   mark
 		err error
 	}
-	a, from := l.shard.agg, []byte{}
+	a, from := l.shard.agg(), []byte{} // all versions share the marks
 	for from != nil {
 		var page []entry
 		var p position
 		err := a.file.View(func(tx *bbolt.Tx) (err error) {
-			if p, err = a.positionIn(tx); err != nil {
+			if p, err = servingPosition(tx, l.shard.n); err != nil {
 				return err
 			}
 			c := tx.Bucket(a.marksName).Cursor()

@@ -104,7 +104,7 @@ func (rt *Runtime) complete(e *Envelope) (err error) {
 	if e.Time.IsZero() {
 		e.Time = rt.cfg.Now()
 	}
-	if agg := rt.shards[rt.shardFor(e)].agg; e.Basis == nil && agg != nil {
+	if agg := rt.shards[rt.shardFor(e)].agg(); e.Basis == nil && agg != nil {
 		e.Basis = &agg.at.Load().t
 	}
 	if e.Code == "" {
@@ -313,8 +313,8 @@ func (r *Receipt) search(ctx context.Context) (Outcome, error) {
 
 // searchQueue finds the end of a command in a feedback queue of its own, unless the marks know it.
 func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
-	if s.agg != nil {
-		m, found, err := s.agg.ended(r.ID)
+	if s.agg() != nil {
+		m, found, err := s.agg().ended(r.ID)
 		switch marked := r.marked(m); {
 		case err != nil:
 			return Outcome{}, err
@@ -348,7 +348,7 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 
 // told gives the outcome that the feedback tells, once views show it.
 func (r *Receipt) told(ctx context.Context, s *Shard, f *Feedback) (Outcome, error) {
-	if s.agg != nil {
+	if s.agg() != nil {
 		if _, err := s.AtLeast(ctx, f.T); err != nil {
 			return Outcome{}, err
 		}
@@ -378,7 +378,7 @@ func (r *Receipt) found(ctx context.Context) (Outcome, error) {
 
 // look asks the marks, which know accepted and refused commands, and then what is new in the feedback queue, which knows all.
 func (r *Receipt) look(ctx context.Context) (f Feedback, found bool, err error) {
-	m, found, err := r.rt.shards[r.Shard].agg.ended(r.ID)
+	m, found, err := r.rt.shards[r.Shard].agg().ended(r.ID)
 	if err != nil || found {
 		if found {
 			f.Err = r.marked(m)

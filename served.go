@@ -148,7 +148,7 @@ func (v *served) finish(context.Context) error {
 		return err
 	}
 	if !v.behind {
-		v.reached.settled = v.shard.agg.position().offset
+		v.reached.settled = v.shard.agg().position().offset
 		v.reach()
 	}
 	return nil
@@ -164,7 +164,7 @@ func (v *served) rollback() {
 
 // fallBehind has the log read again from where everything is settled and applied.
 func (v *served) fallBehind() {
-	v.behind, v.reading = true, min(v.settled, v.shard.agg.position().offset)
+	v.behind, v.reading = true, min(v.settled, v.shard.agg().position().offset)
 	if mutant.Is("owner reads from where others settled") {
 		v.reading = v.settled
 	}

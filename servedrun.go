@@ -93,6 +93,9 @@ func (v *served) step(ctx context.Context, engine *workflow.Engine) (n int, err 
 		}
 	}()
 	defer v.shard.file.Guard(&err, debug.SetPanicOnFault(true))
+	if err := v.shard.next.changeOver(ctx); err != nil {
+		return 0, err
+	}
 	if err := v.review(ctx); err != nil {
 		return 0, err
 	}
@@ -121,6 +124,9 @@ func (v *served) open(ctx context.Context) (*workflow.Engine, error) {
 // the offset up to which everything was settled.
 func (v *served) takeUp(ctx context.Context) error {
 	s := v.shard
+	if err := s.next.changeOver(ctx); err != nil {
+		return err
+	}
 	if err := s.checkLog(ctx); err != nil {
 		return err
 	}
@@ -169,9 +175,9 @@ func (v *served) fillStore(ctx context.Context) (err error) {
 	if v.stored, err = v.store.Last(ctx, s.n); err != nil {
 		return err
 	}
-	meter := newMeter(s.rt.cfg.Progress, "store", s.agg)
+	meter := newMeter(s.rt.cfg.Progress, "store", s.agg())
 	for {
-		records, err := readRecords(ctx, boltstore.On(s.rt.files[:s.rt.cfg.Shards]...), s.n, v.stored+1, s.agg.position().t)
+		records, err := readRecords(ctx, boltstore.On(s.rt.files[:s.rt.cfg.Shards]...), s.n, v.stored+1, s.agg().position().t)
 		if err != nil || len(records) == 0 {
 			return err
 		}
@@ -179,7 +185,7 @@ func (v *served) fillStore(ctx context.Context) (err error) {
 			return fmt.Errorf("move the archive of shard %d into the store: %w", s.n, err)
 		}
 		v.stored = records[len(records)-1].T
-		meter.show(v.stored, s.agg.position().t)
+		meter.show(v.stored, s.agg().position().t)
 	}
 }
 
@@ -250,7 +256,7 @@ func (v *served) idle(ctx context.Context) {
 // look falls behind when the log has grown.
 func (v *served) look(ctx context.Context) {
 	_, end, err := v.queue.Bounds(ctx, topicEvents, v.shard.n)
-	if err == nil && end != v.shard.agg.position().offset {
+	if err == nil && end != v.shard.agg().position().offset {
 		v.fallBehind()
 	}
 }

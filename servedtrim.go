@@ -18,7 +18,7 @@ func (v *served) trim(ctx context.Context) {
 	}
 	oldest := cfg.Now().Add(-cfg.Retention).UnixMilli()
 	more1, err1 := v.trimTopic(ctx, trimmer, topicCommands, v.handled, oldest)
-	more2, err2 := v.trimTopic(ctx, trimmer, topicEvents, min(v.settled, v.shard.agg.position().offset), oldest)
+	more2, err2 := v.trimTopic(ctx, trimmer, topicEvents, min(v.settled, v.shard.agg().position().offset), oldest)
 	more3, err3 := v.trimTopic(ctx, trimmer, topicFeedback, -1, oldest)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		cfg.Log.Warn("cqrs: old messages are not trimmed", "shard", v.shard.n, "error", err)

@@ -1,6 +1,7 @@
 package cqrs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type Shard struct {
 	foreign   bool   // the plan has outputs outside the file
 	delivered uint64 // the t up to which they were flushed; only run touches it
 
+	next      *nextVersion // that is built beside the one that serves, or was and serves by now; nil when there is none
 	followers []*follower
 	openedAt  uint64 // the t when the runtime was opened
 
@@ -53,7 +55,7 @@ type Shard struct {
 
 func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, error) {
 	s := &Shard{rt: rt, n: n, file: file, wake: make(chan struct{}, 1), openedAt: agg.position().t}
-	s.agg = agg
+	s.serving.Store(agg)
 	s.batch.shard, s.batch.work = s, newWork(rt, agg)
 	if err := s.bindPlan(); err != nil {
 		return nil, err
@@ -94,7 +96,7 @@ func (s *Shard) run(ctx context.Context) (err error) {
 		return fmt.Errorf("cqrs: shard %d: %w", s.n, err)
 	}
 	defer func() { err = errors.Join(err, engine.Close(), s.saveDelivered()) }()
-	s.delivered = s.agg.position().delivered
+	s.delivered = s.agg().position().delivered
 	release := s.file.Host(s.nudge)
 	defer func() { release() }()
 	s.nudge()
@@ -126,6 +128,9 @@ func (s *Shard) step(ctx context.Context, engine *workflow.Engine) (n int, err e
 		}
 	}()
 	defer s.file.Guard(&err, debug.SetPanicOnFault(true))
+	if err := s.next.changeOver(ctx); err != nil {
+		return 0, err
+	}
 	return engine.Step(ctx)
 }
 
@@ -142,13 +147,13 @@ func (s *Shard) openEngine(ctx context.Context) (*workflow.Engine, error) {
 
 // saveDelivered keeps what outputs outside the file have seen: otherwise the last batch would come to them again.
 func (s *Shard) saveDelivered() error {
-	p := *s.agg.position()
+	p := *s.agg().position()
 	if !s.foreign || p.delivered == s.delivered {
 		return nil
 	}
 	p.delivered = s.delivered
 	return s.file.Update(context.Background(), func(tx *bbolt.Tx) error {
-		return tx.Bucket(s.agg.stateName).Put(positionKey, p.encode())
+		return tx.Bucket(s.agg().stateName).Put(positionKey, p.encode())
 	})
 }
 
@@ -212,6 +217,9 @@ type Health struct {
 	Failed    uint64 // events whose fold failed: above 0 the aggregate is incomplete
 	Retrying  error  // what is being tried again; nil when all is well
 	FileBytes int64  // size of the shard's file
+
+	Version  string    // of the aggregate that serves
+	Building *Progress // of Config.Next, until it serves; else nil
 }
 
 // Health tells how each shard is.
@@ -224,18 +232,19 @@ func (rt *Runtime) Health() []Health {
 }
 
 func (s *Shard) health() Health {
-	if s.agg == nil {
+	if s.agg() == nil {
 		return Health{Shard: s.n}
 	}
-	p := s.agg.position()
+	p := s.agg().position()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	_, end, _ := s.rt.queue.Bounds(ctx, topicCommands, s.n)
 	done, _ := s.rt.queue.Committed(ctx, topicCommands, s.n)
+	building, failure := s.next.health()
 	s.failing.Lock()
 	defer s.failing.Unlock()
 	return Health{
 		Shard: s.n, Owner: s.served == nil || s.owned.Load(), T: p.t, Backlog: end - done, Failed: p.failed,
-		Retrying: s.failure, FileBytes: s.file.Size(),
+		Retrying: cmp.Or(s.failure, failure), FileBytes: s.file.Size(), Version: s.Version(), Building: building,
 	}
 }

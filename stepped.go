@@ -34,7 +34,11 @@ func (p *stepped) Follow(ctx context.Context, shard int) (int, error) {
 	if err := s.checkLog(ctx); err != nil {
 		return 0, err
 	}
-	msgs, err := s.readLog(ctx, s.agg.position().offset, s.rt.cfg.Batch)
+	s.next.buildNow(ctx)
+	if err := s.next.changeOver(ctx); err != nil {
+		return 0, err
+	}
+	msgs, err := s.readLog(ctx, s.agg().position().offset, s.rt.cfg.Batch)
 	if err != nil || len(msgs) == 0 {
 		return 0, err
 	}
@@ -60,7 +64,7 @@ func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
 	return &steppedOwner{s, engine, back}, nil
 }
 
-func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg.position().offset }
+func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg().position().offset }
 
 func (p *stepped) CommitBy(fn func(shard int, commit func() error) error) {
 	for n, file := range p.rt.files {
@@ -73,6 +77,9 @@ func (p *stepped) CommitBy(fn func(shard int, commit func() error) error) {
 func (p *stepped) Crash() {
 	for _, s := range p.rt.shards {
 		s.batch.rollback()
+		if s.next != nil {
+			s.next.work.rollback()
+		}
 	}
 	_ = p.rt.Close()
 }
@@ -87,6 +94,7 @@ type steppedOwner struct {
 
 func (o *steppedOwner) Step(ctx context.Context) (int, error) {
 	o.shard.served.when = time.Time{} // so that offsets are told each time, whatever the clock says
+	o.shard.next.buildNow(ctx)
 	return o.shard.served.step(ctx, o.engine)
 }
 

@@ -12,7 +12,7 @@ func (s *Shard) Sync(ctx context.Context) (View, error) {
 	if s.served == nil {
 		return s.View(), nil
 	}
-	if s.agg == nil {
+	if s.agg() == nil {
 		return View{}, errNoView
 	}
 	_, end, err := s.rt.queue.Bounds(ctx, topicEvents, s.n)
@@ -21,7 +21,7 @@ func (s *Shard) Sync(ctx context.Context) (View, error) {
 	}
 	for {
 		moved, shut := s.watch()
-		if s.agg.position().offset >= end {
+		if s.agg().position().offset >= end {
 			return s.View(), nil
 		}
 		if shut {
