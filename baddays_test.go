@@ -265,6 +265,7 @@ func TestGrowingOutOfOneMachine(t *testing.T) {
 	rt, _, stop := start(t, dir, counterConfig())
 	for range 20 {
 		c.send(patience(t), rt, add{Name: "k1", By: 1})
+		c.sent[len(c.sent)-1].elsewhere = true
 	}
 	stop()
 	a := c.add(dir) // two lines of configuration later

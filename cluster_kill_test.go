@@ -114,14 +114,9 @@ func TestWorkersAreKilled(t *testing.T) {
 // progress waits until so many more commands have ended.
 func (c *cluster) progress(ctx context.Context, n int) {
 	c.t.Helper()
-	count := func() int {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return len(c.sent)
-	}
-	for want := count() + n; count() < want; sleepFor(ctx, 5*time.Millisecond) {
+	for want := c.ended() + n; c.ended() < want; sleepFor(ctx, 5*time.Millisecond) {
 		if ctx.Err() != nil {
-			c.t.Fatalf("it did not go on: %d commands ended", count())
+			c.t.Fatalf("it did not go on: %d commands ended", c.ended())
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/internal/dynamofaults"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/store/bolt"
@@ -36,6 +37,8 @@ type cluster struct {
 	config  cqrs.Config
 	members []*member
 
+	background sync.WaitGroup // waits for the ends of commands
+
 	mu   sync.Mutex
 	sent []told
 }
@@ -43,15 +46,18 @@ type cluster struct {
 // member is one process.
 type member struct {
 	rt   *cqrs.Runtime
+	q    queue.Queue
 	dir  string
 	stop func()
 }
 
 // told is a command, and how it ended for who sent it.
 type told struct {
-	id  uuid.UUID
-	out cqrs.Outcome
-	err error
+	id        uuid.UUID
+	shard     int
+	out       cqrs.Outcome
+	err       error
+	elsewhere bool // it was sent to another queue
 }
 
 // newCluster makes the topics and the store of a cluster: on the servers that make test starts, if there are any.
@@ -83,17 +89,19 @@ func newClusterOn(t *testing.T, brokers []string, shards int) *cluster {
 
 func openDynamo(t *testing.T, endpoint, table string) *dynamo.Store {
 	t.Helper()
-	transport := &http.Transport{MaxIdleConnsPerHost: 32}
-	t.Cleanup(transport.CloseIdleConnections)
-	client := dynamodb.New(dynamodb.Options{
-		Region: "eu-west-1", BaseEndpoint: aws.String(endpoint), HTTPClient: &http.Client{Transport: transport},
-		Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
-	})
-	s := dynamo.New(client, table)
+	s := dynamo.New(dynamoClient(endpoint, dynamofaults.New(t, nil)), table)
 	if err := s.CreateTable(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// dynamoClient is a client as a program would make it, over a network of the test's.
+func dynamoClient(endpoint string, network http.RoundTripper) *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{
+		Region: "eu-west-1", BaseEndpoint: aws.String(endpoint), HTTPClient: &http.Client{Transport: network},
+		Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
+	})
 }
 
 // add starts one more process, on a data folder (a new one when dir is empty).
@@ -114,7 +122,7 @@ func (c *cluster) add(dir string, change ...func(*cqrs.Config)) *member {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- rt.Run(context.Background()) }()
-	m := &member{rt: rt, dir: dir}
+	m := &member{rt: rt, q: q, dir: dir}
 	m.stop = sync.OnceFunc(func() {
 		if err := errors.Join(rt.Close(), <-ended, q.Close()); err != nil {
 			c.t.Errorf("close: %v", err)
@@ -139,11 +147,23 @@ func (c *cluster) send(ctx context.Context, rt *cqrs.Runtime, command cqrs.Comma
 	}
 	s := told{id: id, err: err}
 	if err == nil {
+		s.shard = r.Shard
 		s.out, s.err = r.Wait(ctx)
 	}
+	c.note(s)
+}
+
+func (c *cluster) note(s told) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sent = append(c.sent, s)
+}
+
+// ended is how many commands have ended.
+func (c *cluster) ended() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sent)
 }
 
 // load has several senders send n commands each, for a few keys.
@@ -219,6 +239,42 @@ func (c *cluster) check(members ...*member) {
 			}
 			c.checkTables(m.rt.Shard(n).View(), stored)
 		}
+		c.checkFeedback(ctx, members[0], n)
+	}
+}
+
+// checkFeedback makes sure that the feedback of each command arrives, and that all of it tells the same.
+func (c *cluster) checkFeedback(ctx context.Context, m *member, shard int) {
+	c.t.Helper()
+	start, end, err := m.q.Bounds(ctx, "feedback", shard)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	missing, ended := map[uuid.UUID]told{}, map[uuid.UUID]told{}
+	for _, s := range c.sent {
+		if s.shard == shard && !s.elsewhere {
+			missing[s.id], ended[s.id] = s, s
+		}
+	}
+	for f, err := range m.rt.Feedback(ctx, shard, start) {
+		if s, ours := ended[f.Command]; ours && err == nil {
+			c.checkTold(&f, s)
+			delete(missing, f.Command)
+		}
+		if f.Offset >= end-1 && len(missing) == 0 || ctx.Err() != nil {
+			break
+		}
+	}
+	if len(missing) > 0 {
+		c.t.Errorf("shard %d: %d of %d commands have no feedback", shard, len(missing), len(ended))
+	}
+}
+
+// checkTold compares feedback with what the sender of its command was told.
+func (c *cluster) checkTold(f *cqrs.Feedback, s told) {
+	c.t.Helper()
+	if (f.Err == nil) != (s.err == nil) || f.T != s.out.T {
+		c.t.Errorf("the feedback of command %s says t %d (%v), and its sender was told t %d (%v)", s.id, f.T, f.Err, s.out.T, s.err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"go.etcd.io/bbolt"
 )
@@ -232,10 +233,18 @@ func (s *Shard) health() Health {
 	defer cancel()
 	_, end, _ := s.rt.queue.Bounds(ctx, topicCommands, s.n)
 	done, _ := s.rt.queue.Committed(ctx, topicCommands, s.n)
-	s.failing.Lock()
-	defer s.failing.Unlock()
 	return Health{
 		Shard: s.n, Owner: s.served == nil || s.owned.Load(), T: p.t, Backlog: end - done, Failed: p.failed,
-		Retrying: s.failure, FileBytes: s.file.Size(),
+		Retrying: s.retrying(), FileBytes: s.file.Size(),
 	}
+}
+
+// retrying is what is tried again, by the shard or by the store itself.
+func (s *Shard) retrying() error {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	if t, ok := s.rt.store.(store.Troubled); ok && s.failure == nil {
+		return t.Trouble()
+	}
+	return s.failure
 }

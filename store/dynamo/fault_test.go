@@ -98,6 +98,31 @@ func TestAwayForAWhile(t *testing.T) {
 	}
 }
 
+// Invariant 20: what is tried again for a while is seen, and no longer when it is over.
+func TestTroubleIsSeen(t *testing.T) {
+	t.Parallel()
+	s, n := newStore(t, nil)
+	records := newWorld().records(3)
+	mustPut(t, s.Put, records[:1]...)
+	if err := s.Trouble(); err != nil {
+		t.Errorf("all is well, and it says %v", err)
+	}
+	n.Set(dynamofaults.Throttled)
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() { done <- s.Put(t.Context(), records) }()
+	for time.Since(began) < 30*time.Second && s.Trouble() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if took, err := time.Since(began), s.Trouble(); took < time.Second || err == nil || !strings.Contains(err.Error(), "injected") {
+		t.Errorf("after %v it says: %v", took, err)
+	}
+	n.Set(nil)
+	if err := <-done; err != nil || s.Trouble() != nil {
+		t.Errorf("it is over (%v), and it says %v", err, s.Trouble())
+	}
+}
+
 // TestServerHangs stops the server where it is, with its connections open, and then lets it go on.
 func TestServerHangs(t *testing.T) {
 	t.Parallel()
