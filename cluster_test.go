@@ -202,7 +202,8 @@ func (c *cluster) keepLoading(ctx context.Context, senders int, runtimes ...*cqr
 // check makes sure that every command ended once, the same for all, and that log, store and all aggregates agree.
 func (c *cluster) check(members ...*member) {
 	c.t.Helper()
-	ctx := patience(c.t)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second+time.Duration(c.ended())*time.Millisecond)
+	defer cancel()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tops := make([]uint64, c.shards)
@@ -522,5 +523,22 @@ func eventually(t *testing.T, is func() bool) {
 			t.Fatal("it did not come to be")
 		case <-time.After(5 * time.Millisecond):
 		}
+	}
+}
+
+// progress waits until so many more commands have ended.
+func (c *cluster) progress(ctx context.Context, n int) {
+	c.t.Helper()
+	for want := c.ended() + n; c.ended() < want; sleepFor(ctx, 5*time.Millisecond) {
+		if ctx.Err() != nil {
+			c.t.Fatalf("it did not go on: %d commands ended", c.ended())
+		}
+	}
+}
+
+func sleepFor(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
