@@ -3,6 +3,7 @@ package cqrs_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,6 +84,41 @@ func TestReplicaBehindTheRetentionIsBuiltFromTheStore(t *testing.T) {
 
 	alone := c.add("", func(cfg *cqrs.Config) { cfg.Store = nil })
 	complains(t, alone, "retention has dropped")
+}
+
+// What everybody has applied may go, also the message that a follower applied last.
+func TestRetentionBehindEverybodyChangesNothing(t *testing.T) {
+	c := newCluster(t, 1)
+	a := c.add("")
+	b := c.add("", func(cfg *cqrs.Config) { cfg.Role = cqrs.Replica })
+	ctx := patience(t)
+	for range 3 {
+		c.load(ctx, 4, 10, a.rt).Wait()
+		c.check(a, b)
+		c.dropLog(0)
+	}
+	for _, m := range []*member{a, b} { // what they have is enough for them to go on
+		m.stop()
+		archive := &noLog{Store: c.store}
+		alone := c.add(m.dir, func(cfg *cqrs.Config) { cfg.Store = archive })
+		c.load(ctx, 4, 10, alone.rt).Wait()
+		if why := alone.rt.Health()[0].Retrying; why != nil || archive.asked.Load() {
+			t.Errorf("it was built from the store: %v", why)
+		}
+		c.check(alone)
+		alone.stop()
+	}
+}
+
+// noLog tells whether its log was asked for.
+type noLog struct {
+	store.Store
+	asked atomic.Bool
+}
+
+func (s *noLog) Log(ctx context.Context, shard int, from uint64) iter.Seq2[store.Record, error] {
+	s.asked.Store(true)
+	return s.Store.Log(ctx, shard, from)
 }
 
 // dropLog drops what the log holds, as retention does.

@@ -26,12 +26,20 @@ func (s *Shard) readLog(ctx context.Context, from int64, most int) ([]queue.Mess
 	case err != nil || from == end:
 		return nil, err
 	case from < start || from > end:
-		return nil, s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: from, Start: start, End: end})
+		return nil, s.notThere(ctx, &queue.RangeError{Topic: topicEvents, Shard: s.n, Want: from, Start: start, End: end})
 	}
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	msgs, err := s.rt.queue.Read(ctx, topicEvents, s.n, from, most)
 	return msgs, s.logError(err)
+}
+
+// notThere explains why the log does not hold an offset: it may be another topic's by now.
+func (s *Shard) notThere(ctx context.Context, lost *queue.RangeError) error {
+	if err := s.checkTopics(ctx); err != nil {
+		return err
+	}
+	return s.logError(lost)
 }
 
 const readWithin = 10 * time.Second // for messages that are there
@@ -403,17 +411,61 @@ func (s *Shard) followStep(ctx context.Context, checked *bool) error {
 func (s *Shard) listen(ctx context.Context) {
 	retry := newBackoff()
 	for ctx.Err() == nil {
-		if from, err := s.hearing(ctx); err == nil {
-			for f, err := range s.rt.feedback(ctx, s.n, from, math.MaxInt64, s.parts) {
-				s.heardUpTo(f.Offset + 1)
-				if err == nil {
-					s.hear(&f)
-					retry.Reset()
-				}
-			}
-		}
+		err := s.listenOn(ctx, retry)
+		s.isDeaf(ctx, err)
 		sleep(ctx, retry.NextBackOff())
 	}
+	s.isDeaf(context.Background(), nil)
+}
+
+// listenOn hears the feedback that comes, until that fails.
+func (s *Shard) listenOn(ctx context.Context, retry pacer) error {
+	from, err := s.listenFrom(ctx)
+	if err != nil {
+		return err
+	}
+	for f, err := range s.rt.feedback(ctx, s.n, from, math.MaxInt64, s.parts) {
+		if f.Offset < 0 {
+			return err
+		}
+		s.heardUpTo(f.Offset + 1)
+		if s.isDeaf(ctx, nil); err == nil {
+			s.hear(&f)
+			retry.Reset()
+		}
+	}
+	return nil
+}
+
+// listenFrom is where to listen on, if that is there: the topic may have lost its end. Another topic under its name shows when it is read.
+func (s *Shard) listenFrom(ctx context.Context) (from int64, err error) {
+	if from, err = s.hearing(ctx); err != nil {
+		return 0, err
+	}
+	start, end, err := s.rt.queue.Bounds(ctx, topicFeedback, s.n)
+	if err == nil && from > end {
+		err = fmt.Errorf("the feedback queue of shard %d was truncated or made anew: start this process anew: %w", s.n,
+			&queue.RangeError{Topic: topicFeedback, Shard: s.n, Want: from, Start: start, End: end})
+	}
+	if err == nil && !errors.Is(s.deafness(), queue.ErrOtherTopic) {
+		s.isDeaf(ctx, nil)
+	}
+	return from, err
+}
+
+// isDeaf notes why the feedback can't be heard, for Health.
+func (s *Shard) isDeaf(ctx context.Context, why error) {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	if ctx.Err() == nil {
+		s.deaf = why
+	}
+}
+
+func (s *Shard) deafness() error {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	return s.deaf
 }
 
 // hearAll hears what the feedback queue holds by now, and tells how many messages that were.

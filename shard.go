@@ -50,6 +50,7 @@ type Shard struct {
 
 	failing sync.Mutex
 	failure error // what Run is trying again because of
+	deaf    error // why the feedback can't be heard
 }
 
 func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, error) {
@@ -226,7 +227,7 @@ func (rt *Runtime) Health() []Health {
 
 func (s *Shard) health() Health {
 	if s.agg == nil {
-		return Health{Shard: s.n}
+		return Health{Shard: s.n, Retrying: s.retrying()}
 	}
 	p := s.agg.position()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -239,12 +240,15 @@ func (s *Shard) health() Health {
 	}
 }
 
-// retrying is what is tried again, by the shard or by the store itself.
+// retrying is what is tried again: by the shard, by the store itself, or by who listens to the feedback.
 func (s *Shard) retrying() error {
 	s.failing.Lock()
 	defer s.failing.Unlock()
-	if t, ok := s.rt.store.(store.Troubled); ok && s.failure == nil {
+	if s.failure != nil {
+		return s.failure
+	}
+	if t, ok := s.rt.store.(store.Troubled); ok && t.Trouble() != nil {
 		return t.Trouble()
 	}
-	return s.failure
+	return s.deaf
 }
