@@ -20,6 +20,7 @@ import (
 	"github.com/cqrs-server/cqrs"
 	"github.com/cqrs-server/cqrs/internal/dynamofaults"
 	"github.com/cqrs-server/cqrs/queue"
+	"github.com/cqrs-server/cqrs/queue/kafka"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/store/bolt"
 	"github.com/cqrs-server/cqrs/store/dynamo"
@@ -35,6 +36,7 @@ type cluster struct {
 	store   store.Store
 	table   string // of the store in DynamoDB; empty when it is local
 	config  cqrs.Config
+	kafka   []kafka.Option // besides the usual ones
 	members []*member
 
 	background sync.WaitGroup // waits for the ends of commands
@@ -108,7 +110,7 @@ func dynamoClient(endpoint string, network http.RoundTripper) *dynamodb.Client {
 func (c *cluster) add(dir string, change ...func(*cqrs.Config)) *member {
 	c.t.Helper()
 	cfg := c.config
-	q := openKafka(c.t, c.brokers, c.prefix, c.shards)
+	q := openKafka(c.t, c.brokers, c.prefix, c.shards, c.kafka...)
 	cfg.Queue, cfg.Store = q, c.store
 	for _, f := range change {
 		f(&cfg)
@@ -257,13 +259,15 @@ func (c *cluster) checkFeedback(ctx context.Context, m *member, shard int) {
 			missing[s.id], ended[s.id] = s, s
 		}
 	}
-	for f, err := range m.rt.Feedback(ctx, shard, start) {
-		if s, ours := ended[f.Command]; ours && err == nil {
-			c.checkTold(&f, s)
-			delete(missing, f.Command)
-		}
-		if f.Offset >= end-1 && len(missing) == 0 || ctx.Err() != nil {
-			break
+	for next := start; ctx.Err() == nil && (next < end || len(missing) > 0); {
+		for f, err := range m.rt.Feedback(ctx, shard, next) { // an error of the queue ends it
+			if s, ours := ended[f.Command]; ours && err == nil {
+				c.checkTold(&f, s)
+				delete(missing, f.Command)
+			}
+			if next = max(next, f.Offset+1); next >= end && len(missing) == 0 {
+				break
+			}
 		}
 	}
 	if len(missing) > 0 {

@@ -9,11 +9,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/internal/fail"
 	"github.com/cqrs-server/cqrs/queue/kafka"
 	"github.com/google/uuid"
 )
@@ -34,6 +37,7 @@ type worker struct {
 	Name    string        `json:"name"`    // in the consumer group, which keeps its place for it; may be empty
 	Sends   bool          `json:"sends"`   // it sends commands of its own, too, and says which
 	DieAt   string        `json:"dieAt"`   // see dieAt; may be empty
+	StopAt  string        `json:"stopAt"`  // a step at which it stops once, as by SIGSTOP; may be empty
 }
 
 const workerEnv = "CQRS_TEST_WORKER"
@@ -51,12 +55,32 @@ func TestWorkerProcess(t *testing.T) {
 	if w.DieAt != "" {
 		dieAt(t, w.DieAt)
 	}
+	if w.StopAt != "" {
+		stopAt(w.StopAt)
+	}
 	rt := w.open(t)
 	fmt.Println("open")
 	if w.Sends {
 		go sendAsAChild(rt)
 	}
 	t.Fatal(rt.Run(context.Background()))
+}
+
+// stopAt has the process say that it stops, and stop, when a step is taken for the first time after it was asked to by SIGUSR1.
+func stopAt(step string) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	fail.Hook(func(at string) {
+		if at != step {
+			return
+		}
+		select {
+		case <-asked:
+			fmt.Println("stops")
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		default:
+		}
+	})
 }
 
 // open opens the runtime, as soon as the brokers can be reached.
@@ -105,8 +129,9 @@ var ofAChild = add{Name: "k7", By: 1}
 // child is a process that runs a worker.
 type child struct {
 	*exec.Cmd
-	gone chan struct{} // closed when it has ended
-	sent []uuid.UUID   // until then
+	gone  chan struct{} // closed when it has ended
+	stops chan struct{} // gets one when it stops
+	sent  []uuid.UUID   // until then
 }
 
 // start starts a worker process, and waits until it is open. It gives io.EOF when it dies before.
@@ -115,7 +140,7 @@ func (w worker) start() (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{Cmd: exec.Command(os.Args[0], "-test.run=^TestWorkerProcess$", "-test.timeout=10m"), gone: make(chan struct{})}
+	c := &child{Cmd: exec.Command(os.Args[0], "-test.run=^TestWorkerProcess$", "-test.timeout=10m"), gone: make(chan struct{}), stops: make(chan struct{}, 1)}
 	c.Env = append(os.Environ(), workerEnv+"="+string(text))
 	out, err := c.StdoutPipe()
 	if err == nil {
@@ -138,6 +163,8 @@ func (c *child) listen(out io.Reader, opened chan<- error) {
 		case word == "open":
 			said = true
 			opened <- nil
+		case word == "stops":
+			c.stops <- struct{}{}
 		case word == "sent":
 			if id, err := uuid.Parse(rest); err == nil { // else it was killed as it said so
 				c.sent = append(c.sent, id)
@@ -155,10 +182,10 @@ func (c *child) listen(out io.Reader, opened chan<- error) {
 	}
 }
 
-// spawn starts a worker process on a data folder.
-func (c *cluster) spawn(dir string) *child {
+// spawn starts a worker process.
+func (c *cluster) spawn(w worker) *child {
 	c.t.Helper()
-	p, err := c.worker(dir).start()
+	p, err := w.start()
 	if err != nil {
 		c.t.Fatalf("the child could not open: %v", err)
 	}

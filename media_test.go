@@ -90,9 +90,10 @@ func addQueue(t *testing.T, dir string, cfg *cqrs.Config, brokers []string) func
 	return q.Close
 }
 
-func openKafka(t *testing.T, brokers []string, prefix string, shards int) *kafka.Queue {
+func openKafka(t *testing.T, brokers []string, prefix string, shards int, more ...kafka.Option) *kafka.Queue {
 	t.Helper()
-	q, err := kafka.Open(t.Context(), brokers, kafka.Prefix(prefix), kafka.Shards(shards), kafka.Config(kafkaConfig()))
+	options := append([]kafka.Option{kafka.Prefix(prefix), kafka.Shards(shards), kafka.Config(kafkaConfig())}, more...)
+	q, err := kafka.Open(t.Context(), brokers, options...)
 	if err == nil {
 		err = q.CreateTopics(t.Context(), cqrs.Topics()...)
 	}
