@@ -30,7 +30,7 @@ type program struct {
 // fails begins, and checks that this fails in time, and says why.
 func (p program) fails(t *testing.T, says ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	began := time.Now()
 	err := p.run(ctx)

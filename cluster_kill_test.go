@@ -245,7 +245,8 @@ func (c *cluster) stopMidBatch(ctx context.Context, p *child) {
 	}
 }
 
-// The broker is away for longer than calls wait: what became of an append is not known then.
+// The broker stands still for longer than calls wait, so that what becomes of an append is not known, and is killed then: nothing came of what it was
+// sent meanwhile.
 func TestBrokerIsKilledWhileCommandsFlow(t *testing.T) {
 	t.Parallel()
 	server := kafkaserver.Start(t)
@@ -257,8 +258,11 @@ func TestBrokerIsKilledWhileCommandsFlow(t *testing.T) {
 	stop := c.keepLoading(ctx, 24, a.rt, b.rt)
 	for range 2 {
 		c.progress(ctx, 100)
-		server.Kill()
+		if err := server.Pause(); err != nil {
+			t.Fatal(err)
+		}
 		complains(t, a, "")
+		server.Kill()
 		if err := server.Restart(ctx); err != nil {
 			t.Fatal(err)
 		}
