@@ -5,7 +5,7 @@
 # make lint     gofmt, go vet, staticcheck
 # make fuzz     every fuzz target for FUZZTIME (15s); make test does it too
 # make faults   the proofs of docs/faults.md, whose figures it writes anew
-# make soak-kills N=10000   so many kills at every step, and from outside
+# make soak-kills N=10000   so many kills at every step, and from outside; and as many of processes on a Kafka and a DynamoDB
 # make soak N=10000         so many histories of the simulator, on all cores
 # make bench    speed, side by side with others, as ratios (a module of its own: bench/)
 # make vuln     known vulnerabilities in what is linked (a report)
@@ -56,6 +56,7 @@ soak:
 
 soak-kills:
 	CQRS_TEST_KILLS=$(N) $(GO) test -count 1 -timeout 0 -run TestKilledAtEveryStep .
+	CQRS_TEST_KILLS=$(N) $(SERVERS) $(GO) test -count 1 -timeout 0 -run TestWorkersAreKilled -v .
 
 vuln:
 	-$(TOOL) govulncheck ./...

@@ -3,6 +3,7 @@ package cqrs_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,6 +84,41 @@ func TestReplicaBehindTheRetentionIsBuiltFromTheStore(t *testing.T) {
 
 	alone := c.add("", func(cfg *cqrs.Config) { cfg.Store = nil })
 	complains(t, alone, "retention has dropped")
+}
+
+// What everybody has applied may go, also the message that a follower applied last.
+func TestRetentionBehindEverybodyChangesNothing(t *testing.T) {
+	c := newCluster(t, 1)
+	a := c.add("")
+	b := c.add("", func(cfg *cqrs.Config) { cfg.Role = cqrs.Replica })
+	ctx := patience(t)
+	for range 3 {
+		c.load(ctx, 4, 10, a.rt).Wait()
+		c.check(a, b)
+		c.dropLog(0)
+	}
+	for _, m := range []*member{a, b} { // what they have is enough for them to go on
+		m.stop()
+		archive := &noLog{Store: c.store}
+		alone := c.add(m.dir, func(cfg *cqrs.Config) { cfg.Store = archive })
+		c.load(ctx, 4, 10, alone.rt).Wait()
+		if why := alone.rt.Health()[0].Retrying; why != nil || archive.asked.Load() {
+			t.Errorf("it was built from the store: %v", why)
+		}
+		c.check(alone)
+		alone.stop()
+	}
+}
+
+// noLog tells whether its log was asked for.
+type noLog struct {
+	store.Store
+	asked atomic.Bool
+}
+
+func (s *noLog) Log(ctx context.Context, shard int, from uint64) iter.Seq2[store.Record, error] {
+	s.asked.Store(true)
+	return s.Store.Log(ctx, shard, from)
 }
 
 // dropLog drops what the log holds, as retention does.
@@ -265,6 +301,7 @@ func TestGrowingOutOfOneMachine(t *testing.T) {
 	rt, _, stop := start(t, dir, counterConfig())
 	for range 20 {
 		c.send(patience(t), rt, add{Name: "k1", By: 1})
+		c.sent[len(c.sent)-1].elsewhere = true
 	}
 	stop()
 	a := c.add(dir) // two lines of configuration later
@@ -295,22 +332,36 @@ func TestFolderWithCommandsThatWaitStaysWhereItIs(t *testing.T) {
 	}
 }
 
+// A third process comes and goes all the time: work is given up and taken up again twice in each round.
 func TestRebalancesAllTheTime(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	a, b := c.add(""), c.add("")
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Second)
 	defer cancel()
 	stop := c.keepLoading(ctx, 8, a.rt, b.rt)
-	dir, rounds := t.TempDir(), 6
+	dir, rounds, began, least := t.TempDir(), 0, time.Now(), time.Duration(0)
 	if os.Getenv("CQRS_KAFKA") != "" && !testing.Short() {
-		rounds = 30 // about one a second
+		least = time.Minute
 	}
-	for range rounds {
-		c.progress(ctx, 20)
-		c.add(dir).stop()
+	for ; rounds < 6 || time.Since(began) < least; rounds++ {
+		m := c.add(dir)
+		eventually(t, m.owns)
+		c.progress(ctx, 10)
+		m.stop()
+		c.progress(ctx, 10)
 	}
 	stop()
-	c.check(a, b)
+	t.Logf("%d rounds in %v, %d commands", rounds, time.Since(began), len(c.sent))
+	if least > 0 && rounds < 30 {
+		t.Errorf("there were %d rounds, and a rebalance a second takes 30", rounds)
+	}
+	c.check(a, b, c.add(dir))
+}
+
+// owns tells whether the process works a shard.
+func (m *member) owns() bool {
+	return slices.ContainsFunc(m.rt.Health(), func(h cqrs.Health) bool { return h.Owner })
 }
 
 func TestOldMessagesAreTrimmedBesideAStoreOfItsOwn(t *testing.T) {

@@ -18,7 +18,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/internal/dynamofaults"
 	"github.com/cqrs-server/cqrs/queue"
+	"github.com/cqrs-server/cqrs/queue/kafka"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/store/bolt"
 	"github.com/cqrs-server/cqrs/store/dynamo"
@@ -34,7 +36,10 @@ type cluster struct {
 	store   store.Store
 	table   string // of the store in DynamoDB; empty when it is local
 	config  cqrs.Config
+	kafka   []kafka.Option // besides the usual ones
 	members []*member
+
+	background sync.WaitGroup // waits for the ends of commands
 
 	mu   sync.Mutex
 	sent []told
@@ -43,15 +48,18 @@ type cluster struct {
 // member is one process.
 type member struct {
 	rt   *cqrs.Runtime
+	q    queue.Queue
 	dir  string
 	stop func()
 }
 
 // told is a command, and how it ended for who sent it.
 type told struct {
-	id  uuid.UUID
-	out cqrs.Outcome
-	err error
+	id        uuid.UUID
+	shard     int
+	out       cqrs.Outcome
+	err       error
+	elsewhere bool // it was sent to another queue
 }
 
 // newCluster makes the topics and the store of a cluster: on the servers that make test starts, if there are any.
@@ -83,24 +91,26 @@ func newClusterOn(t *testing.T, brokers []string, shards int) *cluster {
 
 func openDynamo(t *testing.T, endpoint, table string) *dynamo.Store {
 	t.Helper()
-	transport := &http.Transport{MaxIdleConnsPerHost: 32}
-	t.Cleanup(transport.CloseIdleConnections)
-	client := dynamodb.New(dynamodb.Options{
-		Region: "eu-west-1", BaseEndpoint: aws.String(endpoint), HTTPClient: &http.Client{Transport: transport},
-		Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
-	})
-	s := dynamo.New(client, table)
+	s := dynamo.New(dynamoClient(endpoint, dynamofaults.New(t, nil)), table)
 	if err := s.CreateTable(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
+// dynamoClient is a client as a program would make it, over a network of the test's.
+func dynamoClient(endpoint string, network http.RoundTripper) *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{
+		Region: "eu-west-1", BaseEndpoint: aws.String(endpoint), HTTPClient: &http.Client{Transport: network},
+		Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
+	})
+}
+
 // add starts one more process, on a data folder (a new one when dir is empty).
 func (c *cluster) add(dir string, change ...func(*cqrs.Config)) *member {
 	c.t.Helper()
 	cfg := c.config
-	q := openKafka(c.t, c.brokers, c.prefix, c.shards)
+	q := openKafka(c.t, c.brokers, c.prefix, c.shards, c.kafka...)
 	cfg.Queue, cfg.Store = q, c.store
 	for _, f := range change {
 		f(&cfg)
@@ -114,7 +124,7 @@ func (c *cluster) add(dir string, change ...func(*cqrs.Config)) *member {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- rt.Run(context.Background()) }()
-	m := &member{rt: rt, dir: dir}
+	m := &member{rt: rt, q: q, dir: dir}
 	m.stop = sync.OnceFunc(func() {
 		if err := errors.Join(rt.Close(), <-ended, q.Close()); err != nil {
 			c.t.Errorf("close: %v", err)
@@ -139,11 +149,23 @@ func (c *cluster) send(ctx context.Context, rt *cqrs.Runtime, command cqrs.Comma
 	}
 	s := told{id: id, err: err}
 	if err == nil {
+		s.shard = r.Shard
 		s.out, s.err = r.Wait(ctx)
 	}
+	c.note(s)
+}
+
+func (c *cluster) note(s told) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sent = append(c.sent, s)
+}
+
+// ended is how many commands have ended.
+func (c *cluster) ended() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sent)
 }
 
 // load has several senders send n commands each, for a few keys.
@@ -182,7 +204,8 @@ func (c *cluster) keepLoading(ctx context.Context, senders int, runtimes ...*cqr
 // check makes sure that every command ended once, the same for all, and that log, store and all aggregates agree.
 func (c *cluster) check(members ...*member) {
 	c.t.Helper()
-	ctx := patience(c.t)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second+time.Duration(c.ended())*time.Millisecond)
+	defer cancel()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tops := make([]uint64, c.shards)
@@ -219,6 +242,44 @@ func (c *cluster) check(members ...*member) {
 			}
 			c.checkTables(m.rt.Shard(n).View(), stored)
 		}
+		c.checkFeedback(ctx, members[0], n)
+	}
+}
+
+// checkFeedback makes sure that the feedback of each command arrives, and that all of it tells the same.
+func (c *cluster) checkFeedback(ctx context.Context, m *member, shard int) {
+	c.t.Helper()
+	start, end, err := m.q.Bounds(ctx, "feedback", shard)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	missing, ended := map[uuid.UUID]told{}, map[uuid.UUID]told{}
+	for _, s := range c.sent {
+		if s.shard == shard && !s.elsewhere {
+			missing[s.id], ended[s.id] = s, s
+		}
+	}
+	for next := start; ctx.Err() == nil && (next < end || len(missing) > 0); {
+		for f, err := range m.rt.Feedback(ctx, shard, next) { // an error of the queue ends it
+			if s, ours := ended[f.Command]; ours && err == nil {
+				c.checkTold(&f, s)
+				delete(missing, f.Command)
+			}
+			if next = max(next, f.Offset+1); next >= end && len(missing) == 0 {
+				break
+			}
+		}
+	}
+	if len(missing) > 0 {
+		c.t.Errorf("shard %d: %d of %d commands have no feedback", shard, len(missing), len(ended))
+	}
+}
+
+// checkTold compares feedback with what the sender of its command was told.
+func (c *cluster) checkTold(f *cqrs.Feedback, s told) {
+	c.t.Helper()
+	if (f.Err == nil) != (s.err == nil) || f.T != s.out.T {
+		c.t.Errorf("the feedback of command %s says t %d (%v), and its sender was told t %d (%v)", s.id, f.T, f.Err, s.out.T, s.err)
 	}
 }
 
@@ -466,5 +527,22 @@ func eventually(t *testing.T, is func() bool) {
 			t.Fatal("it did not come to be")
 		case <-time.After(5 * time.Millisecond):
 		}
+	}
+}
+
+// progress waits until so many more commands have ended.
+func (c *cluster) progress(ctx context.Context, n int) {
+	c.t.Helper()
+	for want := c.ended() + n; c.ended() < want; sleepFor(ctx, 5*time.Millisecond) {
+		if ctx.Err() != nil {
+			c.t.Fatalf("it did not go on: %d commands ended", c.ended())
+		}
+	}
+}
+
+func sleepFor(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }

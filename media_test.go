@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/cqrs-server/cqrs"
 	"github.com/cqrs-server/cqrs/queue/kafka"
 	"github.com/cqrs-server/cqrs/store/bolt"
@@ -90,12 +91,10 @@ func addQueue(t *testing.T, dir string, cfg *cqrs.Config, brokers []string) func
 	return q.Close
 }
 
-func openKafka(t *testing.T, brokers []string, prefix string, shards int) *kafka.Queue {
+func openKafka(t *testing.T, brokers []string, prefix string, shards int, more ...kafka.Option) *kafka.Queue {
 	t.Helper()
-	config := kafka.NewConfig()
-	config.Consumer.Group.Heartbeat.Interval = 100 * time.Millisecond
-	config.Consumer.Group.Session.Timeout = 6 * time.Second
-	q, err := kafka.Open(t.Context(), brokers, kafka.Prefix(prefix), kafka.Shards(shards), kafka.Config(config))
+	options := append([]kafka.Option{kafka.Prefix(prefix), kafka.Shards(shards), kafka.Config(kafkaConfig())}, more...)
+	q, err := kafka.Open(t.Context(), brokers, options...)
 	if err == nil {
 		err = q.CreateTopics(t.Context(), cqrs.Topics()...)
 	}
@@ -105,10 +104,18 @@ func openKafka(t *testing.T, brokers []string, prefix string, shards int) *kafka
 	return q
 }
 
+// kafkaConfig has the group give up on a process sooner.
+func kafkaConfig() *sarama.Config {
+	config := kafka.NewConfig()
+	config.Consumer.Group.Heartbeat.Interval = 100 * time.Millisecond
+	config.Consumer.Group.Session.Timeout = 6 * time.Second
+	return config
+}
+
 // fakeKafka is a cluster in this process.
 func fakeKafka(t *testing.T) []string {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(500*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,9 @@ func (rt *Runtime) openServed(dir string) error {
 	if err := rt.checkQueue(ctx); err != nil {
 		return err
 	}
+	if err := rt.checkStore(ctx); err != nil {
+		return err
+	}
 	if rt.store = rt.cfg.Store; rt.cfg.Role == Sender {
 		rt.openSender()
 		return rt.hold(ctx)
@@ -91,6 +94,18 @@ func (rt *Runtime) checkQueue(ctx context.Context) (err error) {
 		err = errors.Join(err, wrong)
 	}
 	return err
+}
+
+// checkStore asks the store, so that a wrong address, a missing table or a missing right shows at once. (In a simulation a process begins whatever
+// its store does.)
+func (rt *Runtime) checkStore(ctx context.Context) error {
+	if rt.cfg.Store == nil || rt.stepped {
+		return nil
+	}
+	if _, err := rt.cfg.Store.Last(ctx, 0); err != nil {
+		return fmt.Errorf("ask the store: %w", err)
+	}
+	return nil
 }
 
 // checkDrained refuses a folder whose own queue holds commands that have not ended: nobody would work them.

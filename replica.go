@@ -26,12 +26,20 @@ func (s *Shard) readLog(ctx context.Context, from int64, most int) ([]queue.Mess
 	case err != nil || from == end:
 		return nil, err
 	case from < start || from > end:
-		return nil, s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: from, Start: start, End: end})
+		return nil, s.notThere(ctx, &queue.RangeError{Topic: topicEvents, Shard: s.n, Want: from, Start: start, End: end})
 	}
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	msgs, err := s.rt.queue.Read(ctx, topicEvents, s.n, from, most)
 	return msgs, s.logError(err)
+}
+
+// notThere explains why the log does not hold an offset: it may be another topic's by now.
+func (s *Shard) notThere(ctx context.Context, lost *queue.RangeError) error {
+	if err := s.checkTopics(ctx); err != nil {
+		return err
+	}
+	return s.logError(lost)
 }
 
 const readWithin = 10 * time.Second // for messages that are there
@@ -100,12 +108,39 @@ func (s *Shard) admitRefusal(r *refusal, offset int64) error {
 
 // apply brings messages of the log into the aggregate, in one transaction.
 func (s *Shard) apply(ctx context.Context, msgs []queue.Message) (err error) {
-	if err := s.sameLog(ctx); err != nil && !mutant.Is("follower does not look at what it follows") {
+	same, err := s.lookBeside(ctx)
+	if err != nil {
 		return err
 	}
 	b := &s.batch
 	defer b.rollback()
 	defer s.file.Guard(&err, debug.SetPanicOnFault(true))
+	err = s.applyAll(ctx, msgs)
+	if other := same(); other != nil {
+		return other // what went wrong besides came of that
+	}
+	if err != nil {
+		return err
+	}
+	return b.commit()
+}
+
+// lookBeside makes sure that what was read is behind what was applied, while it is being applied. In a simulation there is nothing beside.
+func (s *Shard) lookBeside(ctx context.Context) (same func() error, err error) {
+	if mutant.Is("follower does not look at what it follows") {
+		return func() error { return nil }, nil
+	}
+	if s.rt.stepped {
+		return func() error { return nil }, s.sameLog(ctx)
+	}
+	looked := make(chan error, 1)
+	go func() { looked <- s.sameLog(ctx) }()
+	return func() error { return <-looked }, nil
+}
+
+// applyAll brings messages of the log into the batch.
+func (s *Shard) applyAll(ctx context.Context, msgs []queue.Message) error {
+	b := &s.batch
 	if err := b.begin(ctx); err != nil {
 		return err
 	}
@@ -122,10 +157,7 @@ func (s *Shard) apply(ctx context.Context, msgs []queue.Message) (err error) {
 		c.remarks = append(c.remarks, b.foldCommit(ctx, c)...)
 		accepted = append(accepted, c.Record)
 	}
-	if err := s.archive(accepted); err != nil {
-		return err
-	}
-	return b.commit()
+	return s.archive(accepted)
 }
 
 // archive keeps commits in the shard's file, where there is no other store.
@@ -179,7 +211,7 @@ func (s *Shard) checkLog(ctx context.Context) error {
 }
 
 // sameLog makes sure that what was read from the log is behind what was applied: meanwhile the topic may have been made anew, or cut off
-// and written again. It is called between reading and applying.
+// and written again. It is called between reading and the end of applying.
 func (s *Shard) sameLog(ctx context.Context) error {
 	if at := s.agg().position().offset; at > 0 {
 		err := s.checkAnchor(ctx, at-1)
@@ -411,17 +443,61 @@ func (s *Shard) followStep(ctx context.Context, checked *bool) error {
 func (s *Shard) listen(ctx context.Context) {
 	retry := newBackoff()
 	for ctx.Err() == nil {
-		if from, err := s.hearing(ctx); err == nil {
-			for f, err := range s.rt.feedback(ctx, s.n, from, math.MaxInt64, s.parts) {
-				s.heardUpTo(f.Offset + 1)
-				if err == nil {
-					s.hear(&f)
-					retry.Reset()
-				}
-			}
-		}
+		err := s.listenOn(ctx, retry)
+		s.isDeaf(ctx, err)
 		sleep(ctx, retry.NextBackOff())
 	}
+	s.isDeaf(context.Background(), nil)
+}
+
+// listenOn hears the feedback that comes, until that fails.
+func (s *Shard) listenOn(ctx context.Context, retry pacer) error {
+	from, err := s.listenFrom(ctx)
+	if err != nil {
+		return err
+	}
+	for f, err := range s.rt.feedback(ctx, s.n, from, math.MaxInt64, s.parts) {
+		if f.Offset < 0 {
+			return err
+		}
+		s.heardUpTo(f.Offset + 1)
+		if s.isDeaf(ctx, nil); err == nil {
+			s.hear(&f)
+			retry.Reset()
+		}
+	}
+	return nil
+}
+
+// listenFrom is where to listen on, if that is there: the topic may have lost its end. Another topic under its name shows when it is read.
+func (s *Shard) listenFrom(ctx context.Context) (from int64, err error) {
+	if from, err = s.hearing(ctx); err != nil {
+		return 0, err
+	}
+	start, end, err := s.rt.queue.Bounds(ctx, topicFeedback, s.n)
+	if err == nil && from > end {
+		err = fmt.Errorf("the feedback queue of shard %d was truncated or made anew: start this process anew: %w", s.n,
+			&queue.RangeError{Topic: topicFeedback, Shard: s.n, Want: from, Start: start, End: end})
+	}
+	if err == nil && !errors.Is(s.deafness(), queue.ErrOtherTopic) {
+		s.isDeaf(ctx, nil)
+	}
+	return from, err
+}
+
+// isDeaf notes why the feedback can't be heard, for Health.
+func (s *Shard) isDeaf(ctx context.Context, why error) {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	if ctx.Err() == nil {
+		s.deaf = why
+	}
+}
+
+func (s *Shard) deafness() error {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	return s.deaf
 }
 
 // hearAll hears what the feedback queue holds by now, and tells how many messages that were.

@@ -56,8 +56,9 @@ func commandsError(err error) error {
 		return fmt.Errorf("commands %d to %d were dropped by the queue's retention before they were handled: lengthen it; "+
 			"to go on without them, set the consumer group's offset to %d: %w", lost.Want, lost.Start-1, lost.Start, err)
 	}
-	return fmt.Errorf("the command queue ends at offset %d, and commands up to %d were handled: it was truncated or made anew: %w",
-		lost.End, lost.Want-1, err)
+	return fmt.Errorf("the command queue ends at offset %d, and commands up to %d were handled: it was truncated or made anew. "+
+		"To go on with what it holds, stop all processes, set the consumer group's offset to %d and move the data folders away, so that they "+
+		"are built anew from the store: what has ended is not done again: %w", lost.End, lost.Want-1, lost.Start, err)
 }
 
 func (q *servedCommands) Ack(_ context.Context, n int) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"go.etcd.io/bbolt"
 )
@@ -51,6 +52,7 @@ type Shard struct {
 
 	failing sync.Mutex
 	failure error // what Run is trying again because of
+	deaf    error // why the feedback can't be heard
 }
 
 func newShard(rt *Runtime, n int, file *boltfile.File, agg *aggregate) (*Shard, error) {
@@ -233,7 +235,7 @@ func (rt *Runtime) Health() []Health {
 
 func (s *Shard) health() Health {
 	if s.agg() == nil {
-		return Health{Shard: s.n}
+		return Health{Shard: s.n, Retrying: s.retrying()}
 	}
 	p := s.agg().position()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -241,10 +243,21 @@ func (s *Shard) health() Health {
 	_, end, _ := s.rt.queue.Bounds(ctx, topicCommands, s.n)
 	done, _ := s.rt.queue.Committed(ctx, topicCommands, s.n)
 	building, failure := s.next.health()
-	s.failing.Lock()
-	defer s.failing.Unlock()
 	return Health{
 		Shard: s.n, Owner: s.served == nil || s.owned.Load(), T: p.t, Backlog: end - done, Failed: p.failed,
-		Retrying: cmp.Or(s.failure, failure), FileBytes: s.file.Size(), Version: s.Version(), Building: building,
+		Retrying: cmp.Or(s.retrying(), failure), FileBytes: s.file.Size(), Version: s.Version(), Building: building,
 	}
+}
+
+// retrying is what is tried again: by the shard, by the store itself, or by who listens to the feedback.
+func (s *Shard) retrying() error {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	if s.failure != nil {
+		return s.failure
+	}
+	if t, ok := s.rt.store.(store.Troubled); ok && t.Trouble() != nil {
+		return t.Trouble()
+	}
+	return s.deaf
 }

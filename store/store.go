@@ -54,6 +54,12 @@ type NewPutter interface {
 	PutNew(ctx context.Context, records []Record) error
 }
 
+// Troubled is a store that makes a request again by itself, for as long as it takes.
+type Troubled interface {
+	// Trouble is why calls that are under way have not come to their end for a while; nil when all is well.
+	Trouble() error
+}
+
 // RawLogger is a store that gives its log as bytes, at a lower cost.
 type RawLogger interface {
 	// RawLog is Log with what Record.Append gave in place of records. The bytes are the caller's; many share a piece of memory.

@@ -25,6 +25,7 @@ type cursor struct {
 	next    int64           // offset of the next fetch
 	pending chan fetched    // of a fetch that is on its way, else nil
 	ahead   bool            // what is on its way is stale
+	one     bool            // one message is looked at, and what follows is not wanted
 
 	link *link
 }
@@ -51,6 +52,7 @@ func (c *cursor) freshen() {
 // read gives at most max messages, and waits until there is one.
 func (c *cursor) read(ctx context.Context, max int) ([]queue.Message, error) {
 	patience := newPatience(c.queue.timeout)
+	c.one = max == 1
 	for len(c.buffer) == 0 {
 		began := time.Now()
 		f, err := c.fetch(ctx)
@@ -95,15 +97,18 @@ func (c *cursor) fetch(ctx context.Context) (fetched, error) {
 // begin sends a fetch on its way.
 func (c *cursor) begin() error {
 	pending := make(chan fetched, 1)
-	link, next := c.link, c.next
-	err := c.queue.spawn(func() { pending <- c.queue.fetch(c.partition, link, next) })
+	link, next, most := c.link, c.next, c.queue.config.Consumer.Fetch.Default
+	if c.one {
+		most = 1 // the broker gives a whole batch all the same
+	}
+	err := c.queue.spawn(func() { pending <- c.queue.fetch(c.partition, link, next, most) })
 	if err == nil {
 		c.pending = pending
 	}
 	return err
 }
 
-// give hands out messages from the buffer, and has more fetched when it has become empty.
+// give hands out messages from the buffer, and has more fetched when it has become empty, unless one message was looked at.
 func (c *cursor) give(max int) []queue.Message {
 	n, bytes := 0, 0
 	for n < len(c.buffer) && n < max {
@@ -116,7 +121,7 @@ func (c *cursor) give(max int) []queue.Message {
 	msgs := c.buffer[:n:n]
 	c.buffer = c.buffer[n:]
 	c.at = msgs[n-1].Offset + 1
-	if len(c.buffer) == 0 {
+	if len(c.buffer) == 0 && !c.one {
 		c.buffer = nil
 		_ = c.begin() // it fails after Close, and so will the next read
 	}
@@ -134,8 +139,8 @@ func (c *cursor) close() {
 
 var errMoved = errors.New("the broker does not have the partition (any more)")
 
-// fetch asks the leader for messages from an offset on, and waits a moment for them when there are none.
-func (q *Queue) fetch(p partition, l *link, from int64) fetched {
+// fetch asks the leader for messages from an offset on, and waits a moment for them when there are none. They take about so many bytes, at most.
+func (q *Queue) fetch(p partition, l *link, from int64, most int32) fetched {
 	ctx, cancel := q.within(context.Background())
 	defer cancel()
 	var err error
@@ -147,7 +152,7 @@ func (q *Queue) fetch(p partition, l *link, from int64) fetched {
 	}
 	var answer *sarama.FetchResponse
 	err = l.use(ctx, func(b *sarama.Broker) (err error) {
-		answer, err = b.Fetch(q.fetchRequest(p, from))
+		answer, err = b.Fetch(q.fetchRequest(p, from, most))
 		return err
 	})
 	if err != nil {
@@ -167,7 +172,7 @@ func (q *Queue) fetch(p partition, l *link, from int64) fetched {
 	return fetched{msgs, next, l, err}
 }
 
-func (q *Queue) fetchRequest(p partition, from int64) *sarama.FetchRequest {
+func (q *Queue) fetchRequest(p partition, from int64, most int32) *sarama.FetchRequest {
 	c := &q.config.Consumer
 	wait := min(c.MaxWaitTime, q.timeout/2)
 	r := &sarama.FetchRequest{
@@ -175,7 +180,7 @@ func (q *Queue) fetchRequest(p partition, from int64) *sarama.FetchRequest {
 		MinBytes: 1, MaxWaitTime: int32(wait / time.Millisecond), MaxBytes: c.Fetch.MaxBytes,
 	}
 	const anyEpoch = -1
-	r.AddBlock(q.prefix+p.topic, int32(p.shard), from, c.Fetch.Default, anyEpoch)
+	r.AddBlock(q.prefix+p.topic, int32(p.shard), from, most, anyEpoch)
 	return r
 }
 

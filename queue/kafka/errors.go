@@ -38,6 +38,8 @@ func (q *Queue) translate(err error) error {
 		return fmt.Errorf("%w: make it with CreateTopics, or ask the cluster's operator to (%w)", queue.ErrNoTopic, err)
 	case errors.Is(err, sarama.ErrSASLAuthenticationFailed):
 		return fmt.Errorf("the brokers refuse the user's credentials: check Net.SASL of the configuration: %w", err)
+	case isRefusedMember(err):
+		return fmt.Errorf("the group does not take this process: check Consumer.Group of the configuration, and the option Group: %w", err)
 	case isDenied(err):
 		return fmt.Errorf("the user may not do that: give it the right by an ACL: %w", err)
 	case errors.Is(err, sarama.ErrOutOfBrokers), errors.Is(err, errNoAnswer):
@@ -51,11 +53,16 @@ func isDenied(err error) bool {
 		errors.Is(err, sarama.ErrClusterAuthorizationFailed)
 }
 
+// isRefusedMember says that the group does not take a member that is configured as this one is.
+func isRefusedMember(err error) bool {
+	return errors.Is(err, sarama.ErrInvalidSessionTimeout) || errors.Is(err, sarama.ErrInconsistentGroupProtocol) || errors.Is(err, sarama.ErrInvalidGroupId)
+}
+
 // isFinal says that trying again would not help, whatever was asked.
 func isFinal(err error) bool {
 	var encoding sarama.PacketEncodingError
 	var config sarama.ConfigurationError
-	return isDenied(err) || errors.Is(err, queue.ErrOtherTopic) || errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrInvalidTopic) ||
+	return isDenied(err) || isRefusedMember(err) || errors.Is(err, queue.ErrOtherTopic) || errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrInvalidTopic) ||
 		errors.Is(err, sarama.ErrUnknownTopicOrPartition) || errors.Is(err, sarama.ErrUnsupportedVersion) ||
 		errors.Is(err, sarama.ErrClosedClient) || errors.As(err, &encoding) || errors.As(err, &config)
 }

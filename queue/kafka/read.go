@@ -18,7 +18,7 @@ const (
 )
 
 // Read implements queue.Queue. It gives about 8 MiB at most, or one message that is larger. A partition is read ahead: the
-// Read that follows on the last one finds messages waiting. When the brokers can't be reached for longer than the option
+// Read that follows on the last one finds messages waiting, unless it was for a single message. When the brokers can't be reached for longer than the option
 // Timeout says, Read fails.
 func (q *Queue) Read(ctx context.Context, topic string, shard int, from int64, max int) ([]queue.Message, error) {
 	p := partition{topic, shard}

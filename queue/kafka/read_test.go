@@ -237,3 +237,39 @@ func TestPrefix(t *testing.T) {
 		t.Error("the topic in Kafka has no prefix")
 	}
 }
+
+// Who follows a partition looks again at the message before, each time: that takes no connection of its own each time, and reads nothing else.
+func TestLookingAtOneMessage(t *testing.T) {
+	onBoth(t, func(t *testing.T, brokers []string) {
+		var d tap
+		c := NewConfig()
+		c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, &d
+		c.Consumer.Fetch.Default = 1 // a batch at a time
+		q := openQueue(t, brokers, Config(c))
+		topic := makeTopic(t, q)
+		look := func(at int64) {
+			t.Helper()
+			msgs, err := q.Read(t.Context(), topic, 0, at, 1)
+			if err != nil || len(msgs) != 1 || msgs[0].Offset != at {
+				t.Fatalf("%v %v", msgs, err)
+			}
+		}
+		var before int32
+		for next := int64(0); next < 200; {
+			mustAppend(t, q, topic, texts(fmt.Sprint(next), 4)...)
+			msgs, err := q.Read(t.Context(), topic, 0, next, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if next > 0 {
+				look(next - 1)
+			}
+			if next += int64(len(msgs)); next > 20 && before == 0 {
+				before = d.dials.Load()
+			}
+		}
+		if more := d.dials.Load() - before; more > 0 {
+			t.Errorf("it took %d more connections", more)
+		}
+	})
+}

@@ -43,6 +43,8 @@ func (e *partError) Error() string {
 // retry does op until it succeeds, the context ends, or its error is one that stays.
 func (s *Store) retry(ctx context.Context, op func(context.Context) error) error {
 	start, timeout, pauses := time.Now(), s.timeout, s.pauses()
+	var t trouble
+	defer s.troubles.Delete(&t)
 	for {
 		err := s.attempt(ctx, timeout, op)
 		if err == nil {
@@ -52,6 +54,8 @@ func (s *Store) retry(ctx context.Context, op func(context.Context) error) error
 		if err := s.final(ctx, start, err); err != nil {
 			return err
 		}
+		t.note(start, err)
+		s.troubles.Store(&t, nil)
 		if errors.Is(err, context.DeadlineExceeded) {
 			timeout = min(2*timeout, 8*s.timeout)
 		}

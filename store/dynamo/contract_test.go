@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/cqrs-server/cqrs/internal/dynamofaults"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/store/dynamo"
 	"github.com/cqrs-server/cqrs/store/storetest"
@@ -40,6 +41,14 @@ func newClient(url string, transport http.RoundTripper) *dynamodb.Client {
 		o.HTTPClient = &http.Client{Transport: transport}
 	}
 	return dynamodb.New(o)
+}
+
+// newStore is a store on a new table behind a network with a fault.
+func newStore(t testing.TB, f dynamofaults.Fault, options ...dynamo.Option) (*dynamo.Store, *dynamofaults.Network) {
+	t.Helper()
+	url := address(t)
+	n := dynamofaults.New(t, f)
+	return dynamo.New(newClient(url, n), newTable(t, url), options...), n
 }
 
 // newTable makes a table for the test, and takes it away at the end.

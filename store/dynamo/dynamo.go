@@ -59,6 +59,7 @@ type Store struct {
 
 	slots    chan struct{} // one for each request under way
 	answered atomic.Bool
+	troubles sync.Map // of calls that are tried again: *trouble
 	closed   atomic.Bool
 
 	mu      sync.Mutex
@@ -66,7 +67,10 @@ type Store struct {
 	buckets map[bucket]bool // buckets that the table lists, a few newest ones
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store    = (*Store)(nil)
+	_ store.Troubled = (*Store)(nil)
+)
 
 // Option changes how a Store works.
 type Option func(*Store)

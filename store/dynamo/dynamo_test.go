@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/cqrs-server/cqrs/internal/dynamofaults"
 	"github.com/cqrs-server/cqrs/internal/ids"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/store/dynamo"
@@ -91,12 +92,12 @@ func TestShorterCallKeepsRun(t *testing.T) {
 // TestSlowWriterKeepsRun has a writer that looked at the log before another wrote it, and writes a part of the same afterwards.
 func TestSlowWriterKeepsRun(t *testing.T) {
 	reached, release := make(chan struct{}), make(chan struct{})
-	slow, _ := newStore(t, func(r *http.Request, op string, body []byte, pass func() (*http.Response, error)) (*http.Response, error) {
-		if op == "PutItem" && bytes.Contains(body, []byte(`"lines"`)) {
+	slow, _ := newStore(t, func(c *dynamofaults.Call) (*http.Response, error) {
+		if c.Op == "PutItem" && bytes.Contains(c.Body, []byte(`"lines"`)) {
 			close(reached)
 			<-release
 		}
-		return pass()
+		return c.Pass()
 	})
 	fast := dynamo.New(newClient(address(t), nil), slow.Table())
 	records := newWorld().records(20)
@@ -153,7 +154,7 @@ func TestInvariant9TooLarge(t *testing.T) {
 	w := newWorld()
 	fits := w.record(make([]byte, s.Limit()), make([]byte, s.Limit()))
 	mustPut(t, s.Put, fits)
-	before := n.count("BatchWriteItem") + n.count("PutItem")
+	before := n.Count("BatchWriteItem") + n.Count("PutItem")
 	for name, c := range map[string]struct {
 		change func(*store.Record)
 		want   string
@@ -175,7 +176,7 @@ func TestInvariant9TooLarge(t *testing.T) {
 			t.Errorf("%s: %.300v", name, err)
 		}
 	}
-	if after := n.count("BatchWriteItem") + n.count("PutItem"); after != before {
+	if after := n.Count("BatchWriteItem") + n.Count("PutItem"); after != before {
 		t.Errorf("%d requests wrote something", after-before)
 	}
 	logIs(t, s, []store.Record{fits})
@@ -209,11 +210,11 @@ func TestHalfWay(t *testing.T) {
 		for _, way := range []string{"Put", "PutNew"} {
 			t.Run(way+" without "+op, func(t *testing.T) {
 				stop := true
-				s, _ := newStore(t, func(r *http.Request, o string, body []byte, pass func() (*http.Response, error)) (*http.Response, error) {
-					if stop && o == op && (op == "BatchWriteItem" || bytes.Contains(body, []byte(`"lines"`))) {
-						return awsError(r, http.StatusBadRequest, "AccessDeniedException"), nil
+				s, _ := newStore(t, func(c *dynamofaults.Call) (*http.Response, error) {
+					if stop && c.Op == op && (op == "BatchWriteItem" || bytes.Contains(c.Body, []byte(`"lines"`))) {
+						return c.Error(http.StatusBadRequest, "AccessDeniedException"), nil
 					}
-					return pass()
+					return c.Pass()
 				}, dynamo.Parallel(1))
 				put := s.Put
 				if way == "PutNew" {
@@ -238,11 +239,11 @@ func TestHalfWay(t *testing.T) {
 func TestInvariant10Claimed(t *testing.T) {
 	for _, payloads := range [][][]byte{nil, {[]byte("a"), []byte("b")}} {
 		stop := true
-		s, _ := newStore(t, func(r *http.Request, op string, body []byte, pass func() (*http.Response, error)) (*http.Response, error) {
-			if stop && bytes.Contains(body, []byte(`"lines"`)) {
-				return awsError(r, http.StatusBadRequest, "AccessDeniedException"), nil
+		s, _ := newStore(t, func(c *dynamofaults.Call) (*http.Response, error) {
+			if stop && bytes.Contains(c.Body, []byte(`"lines"`)) {
+				return c.Error(http.StatusBadRequest, "AccessDeniedException"), nil
 			}
-			return pass()
+			return c.Pass()
 		})
 		first := newWorld().record(payloads...)
 		if err := s.Put(t.Context(), []store.Record{first}); err == nil {
@@ -352,12 +353,12 @@ func TestGaps(t *testing.T) {
 // TestLaggingReads has a table whose inconsistent reads see nothing yet.
 func TestLaggingReads(t *testing.T) {
 	lags := 0
-	s, _ := newStore(t, func(r *http.Request, op string, body []byte, pass func() (*http.Response, error)) (*http.Response, error) {
-		if (op == "BatchGetItem" || op == "GetItem") && !bytes.Contains(body, []byte(`"ConsistentRead":true`)) {
+	s, _ := newStore(t, func(c *dynamofaults.Call) (*http.Response, error) {
+		if (c.Op == "BatchGetItem" || c.Op == "GetItem") && !bytes.Contains(c.Body, []byte(`"ConsistentRead":true`)) {
 			lags++
-			return reply(r, http.StatusOK, `{"Responses":{}}`), nil
+			return c.Reply(http.StatusOK, `{"Responses":{}}`), nil
 		}
-		return pass()
+		return c.Pass()
 	})
 	records := newWorld().records(3)
 	mustPut(t, s.Put, records...)

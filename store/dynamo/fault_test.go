@@ -13,31 +13,21 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/cqrs-server/cqrs/internal/dynamofaults"
 	"github.com/cqrs-server/cqrs/internal/servers/dynamoserver"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/store/dynamo"
 )
 
-var faults = map[string]fault{
-	"throttled 9 of 10":        sometimes(0.9, throttled),
-	"server errors 5 of 10":    sometimes(0.5, broken),
-	"garbage 5 of 10":          sometimes(0.5, garbage),
-	"answer lost 5 of 10":      sometimes(0.5, answerLost),
-	"no answer 1 of 10":        sometimes(0.1, hangs),
-	"parts of batches":         partial,
-	"parts, throttled, broken": sometimes(0.3, either(throttled, broken, garbage, answerLost, partial)),
-}
-
-func either(all ...fault) fault {
-	var mu sync.Mutex
-	n := 0
-	return func(r *http.Request, op string, body []byte, pass func() (*http.Response, error)) (*http.Response, error) {
-		mu.Lock()
-		n++
-		f := all[n%len(all)]
-		mu.Unlock()
-		return f(r, op, body, pass)
-	}
+var faults = map[string]dynamofaults.Fault{
+	"throttled 9 of 10":     dynamofaults.Sometimes(0.9, dynamofaults.Throttled),
+	"server errors 5 of 10": dynamofaults.Sometimes(0.5, dynamofaults.Broken),
+	"garbage 5 of 10":       dynamofaults.Sometimes(0.5, dynamofaults.Garbage),
+	"answer lost 5 of 10":   dynamofaults.Sometimes(0.5, dynamofaults.AnswerLost),
+	"no answer 1 of 10":     dynamofaults.Sometimes(0.1, dynamofaults.Hangs),
+	"parts of batches":      dynamofaults.Partial,
+	"parts, throttled, broken": dynamofaults.Sometimes(0.3, dynamofaults.Either(dynamofaults.Throttled, dynamofaults.Broken,
+		dynamofaults.Garbage, dynamofaults.AnswerLost, dynamofaults.Partial)),
 }
 
 // TestInvariant20Faults puts and reads through a network that fails. What Put says is done is there, once, and nothing else.
@@ -63,7 +53,7 @@ func TestInvariant20Faults(t *testing.T) {
 				good := dynamo.New(newClient(address(t), nil), s.Table())
 				logIs(t, good, records)
 				eventsAre(t, good, w.kind, records)
-				if n.faults.Load() == 0 {
+				if n.Faults() == 0 {
 					t.Error("the fault did not happen")
 				}
 			})
@@ -73,17 +63,19 @@ func TestInvariant20Faults(t *testing.T) {
 
 // TestAwayForAWhile has calls go on while nothing works, for longer than the client's own budget of retries lasts.
 func TestAwayForAWhile(t *testing.T) {
-	for name, f := range map[string]fault{"refused": refused, "throttled": throttled, "broken": broken} {
+	for name, f := range map[string]dynamofaults.Fault{
+		"refused": dynamofaults.Refused, "throttled": dynamofaults.Throttled, "broken": dynamofaults.Broken,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			away := &awayFor{d: 20 * time.Second, how: f}
-			s, n := newStore(t, away.fault, dynamo.FirstAnswer(time.Second))
+			away := &dynamofaults.AwayFor{For: 20 * time.Second, How: f}
+			s, n := newStore(t, away.Fault, dynamo.FirstAnswer(time.Second))
 			w := newWorld()
 			records := w.records(160)
 			if err := s.Put(t.Context(), records[:1]); err != nil {
 				t.Fatal(err)
 			}
-			away.armed.Store(true)
+			away.Arm()
 			began := time.Now()
 			var all sync.WaitGroup
 			for i := range 8 {
@@ -94,15 +86,40 @@ func TestAwayForAWhile(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if took := time.Since(began); took < away.d || took > away.d+40*time.Second {
+			if took := time.Since(began); took < away.For || took > away.For+40*time.Second {
 				t.Errorf("it took %v", took)
 			}
 			logIs(t, s, records)
 			eventsAre(t, s, w.kind, records)
-			if most := int64(8 * 30); n.faults.Load() > most { // pauses grow to 2 s
-				t.Errorf("%d requests were made while nothing worked, and %d are enough", n.faults.Load(), most)
+			if most := int64(8 * 30); n.Faults() > most { // pauses grow to 2 s
+				t.Errorf("%d requests were made while nothing worked, and %d are enough", n.Faults(), most)
 			}
 		})
+	}
+}
+
+// Invariant 20: what is tried again for a while is seen, and no longer when it is over.
+func TestTroubleIsSeen(t *testing.T) {
+	t.Parallel()
+	s, n := newStore(t, nil)
+	records := newWorld().records(3)
+	mustPut(t, s.Put, records[:1]...)
+	if err := s.Trouble(); err != nil {
+		t.Errorf("all is well, and it says %v", err)
+	}
+	n.Set(dynamofaults.Throttled)
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() { done <- s.Put(t.Context(), records) }()
+	for time.Since(began) < 30*time.Second && s.Trouble() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if took, err := time.Since(began), s.Trouble(); took < time.Second || err == nil || !strings.Contains(err.Error(), "injected") {
+		t.Errorf("after %v it says: %v", took, err)
+	}
+	n.Set(nil)
+	if err := <-done; err != nil || s.Trouble() != nil {
+		t.Errorf("it is over (%v), and it says %v", err, s.Trouble())
 	}
 }
 
@@ -110,7 +127,7 @@ func TestAwayForAWhile(t *testing.T) {
 func TestServerHangs(t *testing.T) {
 	t.Parallel()
 	server := dynamoserver.Start(t)
-	n := newNetwork(t, nil)
+	n := dynamofaults.New(t, nil)
 	s := dynamo.New(newClient(server.URL, n), newTable(t, server.URL), dynamo.Timeout(200*time.Millisecond))
 	w := newWorld()
 	records := w.records(40)
@@ -120,12 +137,12 @@ func TestServerHangs(t *testing.T) {
 	if err := server.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	before := n.total()
+	before := n.Total()
 	done := make(chan error, 1)
 	go func() { done <- s.Put(t.Context(), records[10:]) }()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); n.total() < before+4; <-tick.C {
+	for deadline := time.Now().Add(30 * time.Second); n.Total() < before+4; <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not try again")
 		}
@@ -148,12 +165,12 @@ func TestServerHangs(t *testing.T) {
 // TestContextEndsUnderFault checks that a call ends with its context, and says what was in the way.
 func TestContextEndsUnderFault(t *testing.T) {
 	for name, c := range map[string]struct {
-		fault fault
+		fault dynamofaults.Fault
 		want  string
 	}{
-		"throttled": {throttled, "injected"},
-		"cut off":   {sometimes(1, answerLost), errCut.Error()},
-		"no answer": {hangs, "deadline exceeded"},
+		"throttled": {dynamofaults.Throttled, "injected"},
+		"cut off":   {dynamofaults.Sometimes(1, dynamofaults.AnswerLost), dynamofaults.ErrCut.Error()},
+		"no answer": {dynamofaults.Hangs, "deadline exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -280,7 +297,7 @@ func TestParallelIsBounded(t *testing.T) {
 	}
 	wg.Wait()
 	logIs(t, s, records)
-	if most := n.most.Load(); most > 3 {
+	if most := n.Most(); most > 3 {
 		t.Errorf("%d requests were under way at once, and 3 are allowed", most)
 	}
 }
