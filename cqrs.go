@@ -204,15 +204,16 @@ type Runtime struct {
 
 // Open opens the data folder, making it when it is not there. All faults of the Config come in one error. One
 // process at a time can have a folder open: another gets ErrLocked.
-func Open(dir string, config Config) (*Runtime, error) { return open(dir, config, false) }
+func Open(dir string, config Config) (*Runtime, error) { return open(dir, config, nil) }
 
-func open(dir string, config Config, stepped bool) (*Runtime, error) {
+// open opens a runtime that runs by itself, or that a simulation runs step by step.
+func open(dir string, config Config, sim *stepping) (*Runtime, error) {
 	cfg := config.withDefaults()
-	types, err := newRegistry(cfg)
+	types, err := sim.registry(cfg)
 	if err := errors.Join(err, cfg.check()); err != nil {
 		return nil, fmt.Errorf("cqrs: open %s: %w", dir, err)
 	}
-	rt := &Runtime{cfg: cfg, types: types, stepped: stepped, receipts: receipts{max: cfg.MaxInFlight, waiting: map[uuid.UUID]*Receipt{}}}
+	rt := &Runtime{cfg: cfg, types: types, stepped: sim != nil, receipts: receipts{max: cfg.MaxInFlight, waiting: map[uuid.UUID]*Receipt{}}}
 	rt.life, rt.end = context.WithCancel(context.Background())
 	if err := rt.open(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("cqrs: open %s: %w", dir, err), rt.closeFiles())

@@ -1,6 +1,7 @@
 package cqrs
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -226,9 +227,11 @@ func (s *Shard) checkTopics(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if raw == nil {
-		text, _ := json.Marshal(now)
+	switch text, _ := json.Marshal(now); {
+	case raw == nil:
 		return s.setState(ctx, topicsKey, text)
+	case bytes.Equal(raw, text): // as nearly always
+		return nil
 	}
 	if err := json.Unmarshal(raw, &was); err != nil {
 		return fmt.Errorf("%s: what it says of the topics can't be read: the file is damaged", s.file.Path())

@@ -15,12 +15,27 @@ func init() { steps.Open = openStepped }
 // stepped is a runtime that is run step by step (see package steps).
 type stepped struct{ rt *Runtime }
 
-func openStepped(dir string, config any) (steps.Process, error) {
+// stepping is how a simulation opens a runtime; nil is how a program does.
+type stepping struct{ like *Runtime } // an earlier one of the same program, or nil
+
+// registry is that of the earlier one: to make it takes longer than all else that Open does.
+func (s *stepping) registry(cfg Config) (*registry, error) {
+	if s == nil || s.like == nil {
+		return newRegistry(cfg)
+	}
+	return s.like.types, nil
+}
+
+func openStepped(dir string, config any, like steps.Process) (steps.Process, error) {
 	cfg, ok := config.(Config)
 	if !ok || cfg.Queue == nil && cfg.Store == nil {
 		return nil, fmt.Errorf("cqrs: steps are for a Config with a Queue or a Store, and %T was given", config)
 	}
-	rt, err := open(dir, cfg, true)
+	how := &stepping{}
+	if earlier, ok := like.(*stepped); ok {
+		how.like = earlier.rt
+	}
+	rt, err := open(dir, cfg, how)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(400) // a history holds little, and makes much
+	debug.SetGCPercent(1000) // a history holds little, and makes much
 	os.Exit(m.Run())
 }
 

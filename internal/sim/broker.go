@@ -37,6 +37,7 @@ type partition struct {
 	start     int64
 	msgs      []queue.Message // all, by offset
 	by        []*proc         // who appended them; nil: another program
+	heard     []heard         // what they say, of processes' feedback
 	reached   []uint64        // the t that somebody had come to when they were
 	committed int64
 	highest   int64 // the highest committed
@@ -328,7 +329,7 @@ func (l *link) Own(context.Context, string, func(context.Context, int) error) er
 func (l *link) Shards(context.Context, string) (int, error) { return l.b.w.shards, nil }
 
 func (l *link) Identity(_ context.Context, topic string) (string, error) {
-	return fmt.Sprintf("%s-%d", topic, l.b.topics[topic].id), nil
+	return topic + "-" + strconv.Itoa(l.b.topics[topic].id), nil
 }
 
 func (l *link) Limit() int { return 1 << 20 }

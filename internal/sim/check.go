@@ -226,7 +226,7 @@ func (l *ledger) checkOutcome(q *request, t *told, dead []letter) {
 // hear reads the whole feedback queue, also what retention has dropped.
 func (l *ledger) hear() map[[32]byte]*told {
 	said := map[[32]byte]*told{}
-	for _, f := range l.w.feedbackOf(l.shard) {
+	for _, f := range l.w.broker.part(feedbackTopic, l.shard).heard {
 		place := placeOf(f.command, f.payload)
 		t := said[place]
 		if t == nil {

@@ -12,6 +12,30 @@ import (
 	"github.com/cqrs-server/cqrs/store"
 )
 
+// happenings are what may happen at a tick, beside what happens within calls.
+var happenings = []struct {
+	kind kind
+	do   func(*World)
+}{
+	{rebalance, func(w *World) { w.assign(w.anyShard()) }},
+	{zombie, (*World).makeZombie},
+	{pausing, (*World).pauseOne},
+	{clockJump, (*World).jump},
+	{offsetsBack, (*World).setOffsetsBack},
+	{retention, (*World).retain},
+	{storeDown, (*World).takeStoreDown},
+	{foreignCommand, (*World).foreignCommand},
+	{foreignCommit, (*World).foreignCommit},
+	{garbageCommand, func(w *World) { w.garbage(commandsTopic) }},
+	{garbageEvent, func(w *World) { w.garbage(eventsTopic) }},
+	{garbageFeedback, func(w *World) { w.garbage(feedbackTopic) }},
+	{garbageLetter, func(w *World) { w.garbage(deadTopic) }},
+	{otherVersion, (*World).otherVersion},
+	{folderLost, (*World).loseFolder},
+	{snapshotBack, (*World).snapshots},
+	{codeChanged, (*World).changeCode},
+}
+
 // event lets something happen in the world around the processes.
 func (w *World) event() {
 	w.maybeDisaster()
@@ -20,31 +44,10 @@ func (w *World) event() {
 			w.restart(p)
 		}
 	}
-	for _, e := range []struct {
-		kind string
-		do   func()
-	}{
-		{rebalance, func() { w.assign(w.anyShard()) }},
-		{zombie, w.makeZombie},
-		{pausing, w.pauseOne},
-		{clockJump, w.jump},
-		{offsetsBack, w.setOffsetsBack},
-		{retention, w.retain},
-		{storeDown, w.takeStoreDown},
-		{foreignCommand, w.foreignCommand},
-		{foreignCommit, w.foreignCommit},
-		{garbageCommand, func() { w.garbage(commandsTopic) }},
-		{garbageEvent, func() { w.garbage(eventsTopic) }},
-		{garbageFeedback, func() { w.garbage(feedbackTopic) }},
-		{garbageLetter, func() { w.garbage(deadTopic) }},
-		{otherVersion, w.otherVersion},
-		{folderLost, w.loseFolder},
-		{snapshotBack, w.snapshots},
-		{codeChanged, w.changeCode},
-	} {
+	for _, e := range happenings {
 		if w.happens(e.kind) {
-			w.note(e.kind)
-			e.do()
+			w.note(e.kind.String())
+			e.do(w)
 		}
 	}
 	if w.rng.IntN(20) == 0 {

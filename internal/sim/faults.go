@@ -2,64 +2,103 @@ package sim
 
 import "slices"
 
-// The kinds of faults. Each history has some of them, at rates of its own.
+// kind is a kind of fault. Each history has some of them, at rates of its own.
+type kind int
+
 const (
-	crash           = "crash"
-	appendRefused   = "append refused"
-	appendLost      = "append unknown, not applied"
-	appendTimeout   = "append unknown, applied"
-	appendLate      = "append unknown, applied later"
-	appendTwice     = "append applied twice"
-	appendPart      = "append unknown, applied in part"
-	appendSplit     = "append with another's message in between"
-	readFails       = "read fails"
-	boundsFail      = "bounds fail"
-	commitLost      = "offsets lost"
-	commitFails     = "offsets refused"
-	offsetsBack     = "offsets set back"
-	storeTimeout    = "store timeout, applied"
-	storeLost       = "store timeout, not applied"
-	storePart       = "store timeout, applied in part"
-	storeThrottled  = "store throttled"
-	storeDown       = "store down for a while"
-	storeReadFails  = "store read fails"
-	diskFails       = "file commit fails, not applied"
-	diskUnknown     = "file commit fails, applied"
-	rebalance       = "rebalance"
-	zombie          = "zombie"
-	pausing         = "pause"
-	clockJump       = "clock jump"
-	retention       = "retention"
-	foreignCommand  = "foreign command"
-	foreignCommit   = "foreign commit"
-	garbageCommand  = "garbage command"
-	garbageEvent    = "garbage in the log"
-	garbageFeedback = "garbage feedback"
-	garbageLetter   = "garbage dead letter"
-	otherVersion    = "other version in the log"
-	folderLost      = "folder lost"
-	snapshotBack    = "snapshot restored"
-	codeChanged     = "code changed"
-	resend          = "dead letters sent again"
-	madeAnew        = "topics made anew"
-	truncated       = "log truncated"
-	commandsAnew    = "commands made anew"
+	none kind = iota
+	crash
+	appendRefused
+	appendLost
+	appendTimeout
+	appendLate
+	appendTwice
+	appendPart
+	appendSplit
+	readFails
+	boundsFail
+	commitLost
+	commitFails
+	offsetsBack
+	storeTimeout
+	storeLost
+	storePart
+	storeThrottled
+	storeDown
+	storeReadFails
+	diskFails
+	diskUnknown
+	rebalance
+	zombie
+	pausing
+	clockJump
+	retention
+	foreignCommand
+	foreignCommit
+	garbageCommand
+	garbageEvent
+	garbageFeedback
+	garbageLetter
+	otherVersion
+	folderLost
+	snapshotBack
+	codeChanged
+	resend
+	madeAnew
+	truncated
+	commandsAnew
+
+	numKinds
 )
 
-// kinds have the rate that is usual, per call or per tick.
-var kinds = []struct {
+// kinds have the rate that is usual, per call or per tick; 0 for disasters, which come once.
+var kinds = [numKinds]struct {
 	name string
 	rate float64
 }{
-	{crash, 0.004},
-	{appendRefused, 0.03}, {appendLost, 0.03}, {appendTimeout, 0.03}, {appendLate, 0.04}, {appendTwice, 0.02}, {appendPart, 0.03},
-	{appendSplit, 0.03}, {readFails, 0.02}, {boundsFail, 0.02}, {commitLost, 0.2}, {commitFails, 0.05}, {offsetsBack, 0.004},
-	{storeTimeout, 0.04}, {storeLost, 0.04}, {storePart, 0.06}, {storeThrottled, 0.04}, {storeDown, 0.001}, {storeReadFails, 0.03},
-	{diskFails, 0.03}, {diskUnknown, 0.03},
-	{rebalance, 0.006}, {zombie, 0.006}, {pausing, 0.004}, {clockJump, 0.003}, {retention, 0.02},
-	{foreignCommand, 0.003}, {foreignCommit, 0.002}, {garbageCommand, 0.001}, {garbageEvent, 0.001}, {garbageFeedback, 0.001},
-	{garbageLetter, 0.0005}, {otherVersion, 0.001}, {folderLost, 0.001}, {snapshotBack, 0.001}, {codeChanged, 0.0005}, {resend, 0.002},
+	crash:           {"crash", 0.004},
+	appendRefused:   {"append refused", 0.03},
+	appendLost:      {"append unknown, not applied", 0.03},
+	appendTimeout:   {"append unknown, applied", 0.03},
+	appendLate:      {"append unknown, applied later", 0.04},
+	appendTwice:     {"append applied twice", 0.02},
+	appendPart:      {"append unknown, applied in part", 0.03},
+	appendSplit:     {"append with another's message in between", 0.03},
+	readFails:       {"read fails", 0.02},
+	boundsFail:      {"bounds fail", 0.02},
+	commitLost:      {"offsets lost", 0.2},
+	commitFails:     {"offsets refused", 0.05},
+	offsetsBack:     {"offsets set back", 0.004},
+	storeTimeout:    {"store timeout, applied", 0.04},
+	storeLost:       {"store timeout, not applied", 0.04},
+	storePart:       {"store timeout, applied in part", 0.06},
+	storeThrottled:  {"store throttled", 0.04},
+	storeDown:       {"store down for a while", 0.001},
+	storeReadFails:  {"store read fails", 0.03},
+	diskFails:       {"file commit fails, not applied", 0.03},
+	diskUnknown:     {"file commit fails, applied", 0.03},
+	rebalance:       {"rebalance", 0.006},
+	zombie:          {"zombie", 0.006},
+	pausing:         {"pause", 0.004},
+	clockJump:       {"clock jump", 0.003},
+	retention:       {"retention", 0.02},
+	foreignCommand:  {"foreign command", 0.003},
+	foreignCommit:   {"foreign commit", 0.002},
+	garbageCommand:  {"garbage command", 0.001},
+	garbageEvent:    {"garbage in the log", 0.001},
+	garbageFeedback: {"garbage feedback", 0.001},
+	garbageLetter:   {"garbage dead letter", 0.0005},
+	otherVersion:    {"other version in the log", 0.001},
+	folderLost:      {"folder lost", 0.001},
+	snapshotBack:    {"snapshot restored", 0.001},
+	codeChanged:     {"code changed", 0.0005},
+	resend:          {"dead letters sent again", 0.002},
+	madeAnew:        {"topics made anew", 0},
+	truncated:       {"log truncated", 0},
+	commandsAnew:    {"commands made anew", 0},
 }
+
+func (k kind) String() string { return kinds[k].name }
 
 // chooseFaults gives the history its faults: some kinds, some of them often. One in twelve has none, one in ten a disaster.
 func (w *World) chooseFaults() {
@@ -68,23 +107,35 @@ func (w *World) chooseFaults() {
 		return
 	}
 	if w.rng.IntN(6) == 0 && w.archive != nil { // replicas that are built anew again and again
-		for kind, rate := range map[string]float64{folderLost: 0.004, retention: 0.05, storeReadFails: 0.15, rebalance: 0.01, crash: 0.004} {
-			w.rates[kind] = rate
+		for kind, rate := range map[kind]float64{folderLost: 0.004, retention: 0.05, storeReadFails: 0.15, rebalance: 0.01, crash: 0.004} {
+			w.setRate(kind, rate)
 		}
 		w.count("history of rebuilds")
 		return
 	}
 	share := 0.2 + 0.7*w.rng.Float64()
-	for _, k := range kinds {
+	for k := range numKinds {
+		if kinds[k].rate == 0 {
+			continue
+		}
 		on, factor := w.rng.Float64() < share, []float64{0.3, 1, 1, 3}[w.rng.IntN(4)]
-		if on && !slices.Contains(w.opts.Without, k.name) {
-			w.rates[k.name] = k.rate * factor
+		if on {
+			w.setRate(k, kinds[k].rate*factor)
 		}
 	}
 }
 
+func (w *World) setRate(k kind, rate float64) {
+	if !slices.Contains(w.opts.Without, k.String()) {
+		w.rates[k] = rate
+	}
+}
+
+// faulty tells whether there are any faults in the history.
+func (w *World) faulty() bool { return w.rates != [numKinds]float64{} }
+
 // happens draws whether a fault happens now.
-func (w *World) happens(kind string) bool {
+func (w *World) happens(kind kind) bool {
 	rate := w.rates[kind]
 	if rate == 0 || w.calm || w.opening {
 		return false
@@ -92,14 +143,14 @@ func (w *World) happens(kind string) bool {
 	if w.rng.Float64() >= rate {
 		return false
 	}
-	w.count(kind)
+	w.count(kind.String())
 	return true
 }
 
 // Kinds names all kinds of faults.
 func Kinds() (names []string) {
-	for _, k := range kinds {
+	for _, k := range kinds[crash:] {
 		names = append(names, k.name)
 	}
-	return append(names, madeAnew, truncated, commandsAnew)
+	return names
 }

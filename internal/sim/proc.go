@@ -60,12 +60,13 @@ func (p *proc) config() cqrs.Config {
 // open starts the process.
 func (p *proc) open() {
 	p.w.opening = true // a process that can't be started is started again: that is not what is looked at here
-	process, err := steps.Open(p.dir, p.config())
+	process, err := steps.Open(p.dir, p.config(), p.w.programs[p.code])
 	p.w.opening = false
 	if err != nil {
 		p.w.fault("17: process %d can't be started: %v", p.n, err)
 		return
 	}
+	p.w.programs[p.code] = process
 	p.process, p.rt = process, process.Runtime().(*cqrs.Runtime)
 	p.up, p.dying, p.believes, p.last = true, false, make([]bool, p.w.shards), nil
 	p.gen, p.reached = make([]int, p.w.shards), make([]int64, p.w.shards)

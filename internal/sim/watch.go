@@ -41,19 +41,6 @@ func readHeard(m *queue.Message) (h heard, ok bool) {
 	return h, true
 }
 
-func (w *World) feedbackOf(shard int) (list []heard) {
-	p := w.broker.part(feedbackTopic, shard)
-	for i := range p.msgs {
-		if p.by[i] == nil {
-			continue // another program's
-		}
-		if h, ok := readHeard(&p.msgs[i]); ok {
-			list = append(list, h)
-		}
-	}
-	return list
-}
-
 // watchAdd sees every message as it is appended.
 func (w *World) watchAdd(topic string, shard int, by *proc, m *queue.Message) {
 	if topic != feedbackTopic || by == nil {
@@ -61,6 +48,8 @@ func (w *World) watchAdd(topic string, shard int, by *proc, m *queue.Message) {
 	}
 	if h, ok := readHeard(m); ok {
 		w.told[shard][placeOf(h.command, h.payload)] = true
+		p := w.broker.part(topic, shard)
+		p.heard = append(p.heard, h)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/internal/steps"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/google/uuid"
 )
@@ -50,7 +51,7 @@ type World struct {
 	rng     *rand.Rand
 	now     time.Time
 	ids     uint64
-	rates   map[string]float64
+	rates   [numKinds]float64
 	counts  map[string]int
 	faults  []string
 	hash    uint64
@@ -63,8 +64,10 @@ type World struct {
 	broker          *broker
 	archive         *archive // nil: each process has an archive of its own
 	procs           []*proc
-	owners          []*proc // by shard: who the coordinator says owns it
-	cur             *worker // who runs
+	programs        map[string]steps.Process // by the code's version: one that was opened
+	owners          []*proc                  // by shard: who the coordinator says owns it
+	cur             *worker                  // who runs
+	ready           []*worker                // who can run; kept so that its memory is used again
 	dir             string
 	reached         []uint64                 // by shard: the largest t that somebody showed
 	digests         []map[uint64]cqrs.Digest // by shard and t, as the first process showed them
@@ -73,8 +76,8 @@ type World struct {
 	toSend          int
 	oldSends        int // sends that are too old to come again
 	epoch           int
-	disaster        string // what has happened, after which nobody may go on who has seen what was before
-	plannedDisaster string
+	disaster        kind // what has happened, after which nobody may go on who has seen what was before
+	plannedDisaster kind
 	disasterAt      int
 	ledgers         []*ledger
 	lost            [][][32]byte      // by shard and t: the digests of the log before the disaster
@@ -115,7 +118,7 @@ func Run(o Options) (r Result) {
 	}()
 	w.work()
 	w.heal()
-	if w.disaster == "" {
+	if w.disaster == none {
 		w.drain()
 		w.check()
 	} else {
@@ -134,7 +137,7 @@ func newWorld(o Options) (*World, error) {
 	}
 	w := &World{
 		opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), now: time.UnixMilli(1_700_000_000_000), dir: dir,
-		rates: map[string]float64{}, counts: map[string]int{}, toSend: o.Commands, hash: 14695981039346656037,
+		counts: map[string]int{}, programs: map[string]steps.Process{}, toSend: o.Commands, hash: 14695981039346656037,
 	}
 	w.shards = 1 + w.rng.IntN(4)/3
 	if w.rng.IntN(3) == 0 {
@@ -176,7 +179,7 @@ func (w *World) end() {
 // fault notes that an invariant does not hold.
 func (w *World) fault(format string, args ...any) {
 	f := fmt.Sprintf(format, args...)
-	if w.disaster != "" && !strings.HasPrefix(f, "16") {
+	if w.disaster != none && !strings.HasPrefix(f, "16") {
 		return // those who had not come to what is gone may go on, each on its own
 	}
 	w.tracef("FAULT %s", f)
@@ -246,7 +249,7 @@ func (w *World) work() {
 
 // runOne lets one coroutine run up to its next call.
 func (w *World) runOne() {
-	var ready []*worker
+	ready := w.ready[:0]
 	for _, p := range w.procs {
 		for _, k := range p.workers {
 			if !k.ended && k.paused <= w.ticks {
@@ -257,7 +260,7 @@ func (w *World) runOne() {
 			}
 		}
 	}
-	if len(ready) > 0 {
+	if w.ready = ready; len(ready) > 0 {
 		w.resume(ready[w.rng.IntN(len(ready))])
 	}
 }

@@ -5,8 +5,8 @@ package steps
 import "context"
 
 // Open opens a *cqrs.Runtime, with a cqrs.Config that has a Queue or a Store, so that nothing runs in the background. Package cqrs sets
-// it.
-var Open func(dir string, config any) (Process, error)
+// it. What an earlier process of the same program, if there is one, found out about the program's types is used again.
+var Open func(dir string, config any, like Process) (Process, error)
 
 // Process is an open runtime.
 type Process interface {
