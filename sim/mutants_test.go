@@ -23,7 +23,7 @@ const (
 )
 
 var (
-	only  = flag.String("mutant", "", "hunt this mutant only")
+	prey  = flag.String("mutant", "", "hunt this mutant only")
 	table = flag.String("table", "", "the file for the table of mutants; testdata/mutants.txt is written anew too")
 )
 
@@ -76,7 +76,7 @@ func hunt(name string) (c catch) {
 func TestMutantsAreFound(t *testing.T) {
 	var rows, seeds strings.Builder
 	for _, name := range sim.Mutants {
-		if *only != "" && *only != name {
+		if *prey != "" && *prey != name {
 			continue
 		}
 		c := hunt(name)
@@ -89,7 +89,7 @@ func TestMutantsAreFound(t *testing.T) {
 		fmt.Fprintf(&rows, "%s\tfound by %d of %d histories, first by seed %d (invariant %s)\n", name, c.found, c.sample, c.first.Seed, invariant)
 		fmt.Fprintf(&seeds, "%s\t%d\n", name, c.first.Seed)
 	}
-	if *table != "" && *only == "" {
+	if *table != "" && *prey == "" {
 		writeFile(t, *table, rows.String())
 		writeFile(t, "testdata/mutants.txt", seeds.String())
 	}

@@ -124,7 +124,7 @@ func (b *broker) land() {
 // overtakes draws whether what is still on its way to a partition lands in the midst of what is appended now.
 func (b *broker) overtakes(topic string, shard int) bool {
 	for _, f := range b.late {
-		if f.topic == topic && f.shard == shard && b.w.rates[appendSplit] > 0 && b.w.rng.IntN(3) == 0 {
+		if f.topic == topic && f.shard == shard && b.w.has(appendSplit) && b.w.rng.IntN(3) == 0 {
 			b.w.count("an append overtaken by an earlier one")
 			return true
 		}
@@ -199,7 +199,7 @@ func (l *link) append(topic string, shard int, msgs []queue.Message) error {
 		l.add(topic, shard, msgs)
 		return unknown()
 	case len(msgs) > 1 && w.happens(appendPart):
-		l.add(topic, shard, msgs[:1+w.rng.IntN(len(msgs)-1)])
+		l.add(topic, shard, msgs[:1+w.lot.IntN(len(msgs)-1)])
 		return unknown()
 	case len(msgs) > 1 && (w.happens(appendSplit) || l.b.overtakes(topic, shard)):
 		at := 1 + w.rng.IntN(len(msgs)-1)
@@ -220,7 +220,7 @@ func (l *link) add(topic string, shard int, msgs []queue.Message) {
 }
 
 func (l *link) later(topic string, shard int, msgs []queue.Message) {
-	l.b.late = append(l.b.late, flight{topic, shard, l.proc, cloneMessages(msgs), l.b.w.ticks + l.b.w.rng.IntN(400)})
+	l.b.late = append(l.b.late, flight{topic, shard, l.proc, cloneMessages(msgs), l.b.w.ticks + l.b.w.lot.IntN(400)})
 }
 
 func (l *link) Read(ctx context.Context, topic string, shard int, from int64, most int) ([]queue.Message, error) {

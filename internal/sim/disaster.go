@@ -31,11 +31,16 @@ func (w *World) maybeDisaster() {
 	if w.disasterAt == 0 || w.ticks < w.disasterAt || w.disaster != none {
 		return
 	}
-	w.disaster = w.plannedDisaster
+	id := FaultID{int(w.plannedDisaster), 1}
+	if w.chances[w.plannedDisaster].off || !w.opts.wants(id) {
+		w.disasterAt = 0
+		return
+	}
+	w.disaster, w.happened = w.plannedDisaster, append(w.happened, id)
 	w.note("disaster", w.disaster.String())
 	w.count(w.disaster.String())
 	for _, k := range []kind{folderLost, snapshotBack, retention, offsetsBack} {
-		w.rates[k] = 0
+		w.chances[k].rate = 0
 	}
 	w.broker.late = nil
 	for n := range w.shards {

@@ -47,7 +47,10 @@ func (w *World) event() {
 	for _, e := range happenings {
 		if w.happens(e.kind) {
 			w.note(e.kind.String())
+			before := w.rng
+			w.rng = w.lot
 			e.do(w)
+			w.rng = before
 		}
 	}
 	if w.rng.IntN(20) == 0 {
@@ -109,7 +112,7 @@ func (w *World) assign(shard int) {
 		next.gen[shard]++
 	}
 	for _, p := range up {
-		if p != next && p.believes[shard] && (w.rates[zombie] == 0 || w.rng.IntN(2) == 0) {
+		if p != next && p.believes[shard] && (!w.has(zombie) || w.rng.IntN(2) == 0) {
 			p.believes[shard] = false
 		}
 	}

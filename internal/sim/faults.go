@@ -1,6 +1,11 @@
 package sim
 
-import "slices"
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+)
 
 // kind is a kind of fault. Each history has some of them, at rates of its own.
 type kind int
@@ -100,52 +105,83 @@ var kinds = [numKinds]struct {
 
 func (k kind) String() string { return kinds[k].name }
 
+// chance is how often a kind of fault happens in the history, and when.
+type chance struct {
+	rate float64
+	dice *rand.Rand // of its own, so that one kind does not change when another does
+	n    int        // how often it was to happen
+	off  bool       // and does not
+}
+
 // chooseFaults gives the history its faults: some kinds, some of them often. One in twelve has none, one in ten a disaster.
 func (w *World) chooseFaults() {
+	for k := range numKinds {
+		w.chances[k].dice = rand.New(rand.NewPCG(w.opts.Seed, nameSeed(k.String())))
+		w.chances[k].off = slices.Contains(w.opts.Without, k.String())
+	}
 	if w.rng.IntN(12) == 0 {
 		w.count("history without faults")
 		return
 	}
 	if w.rng.IntN(6) == 0 && w.archive != nil { // replicas that are built anew again and again
 		for kind, rate := range map[kind]float64{folderLost: 0.004, retention: 0.05, storeReadFails: 0.15, rebalance: 0.01, crash: 0.004} {
-			w.setRate(kind, rate)
+			w.chances[kind].rate = rate
 		}
 		w.count("history of rebuilds")
 		return
 	}
 	share := 0.2 + 0.7*w.rng.Float64()
 	for k := range numKinds {
-		if kinds[k].rate == 0 {
-			continue
-		}
-		on, factor := w.rng.Float64() < share, []float64{0.3, 1, 1, 3}[w.rng.IntN(4)]
-		if on {
-			w.setRate(k, kinds[k].rate*factor)
+		c := &w.chances[k]
+		if on, factor := c.dice.Float64() < share, []float64{0.3, 1, 1, 3}[c.dice.IntN(4)]; on {
+			c.rate = kinds[k].rate * factor
 		}
 	}
 }
 
-func (w *World) setRate(k kind, rate float64) {
-	if !slices.Contains(w.opts.Without, k.String()) {
-		w.rates[k] = rate
-	}
+// nameSeed makes a number of a name.
+func nameSeed(name string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))
+	return h.Sum64()
 }
+
+// has tells whether a kind of fault is one of the history's.
+func (w *World) has(k kind) bool { return w.chances[k].rate > 0 && !w.chances[k].off }
 
 // faulty tells whether there are any faults in the history.
-func (w *World) faulty() bool { return w.rates != [numKinds]float64{} }
+func (w *World) faulty() bool {
+	return slices.ContainsFunc(w.chances[:], func(c chance) bool { return c.rate > 0 })
+}
 
-// happens draws whether a fault happens now.
-func (w *World) happens(kind kind) bool {
-	rate := w.rates[kind]
-	if rate == 0 || w.calm || w.opening {
+// happens draws whether a fault happens now. What more there is to draw about it is drawn from lot: what is left out changes as little as
+// possible of what comes later.
+func (w *World) happens(k kind) bool {
+	c := &w.chances[k]
+	if c.rate == 0 || w.calm || w.opening || c.dice.Float64() >= c.rate {
 		return false
 	}
-	if w.rng.Float64() >= rate {
+	c.n++
+	id := FaultID{int(k), c.n}
+	if c.off || !w.opts.wants(id) {
 		return false
 	}
-	w.count(kind.String())
+	w.lotSource.Seed(w.opts.Seed, uint64(k)<<32|uint64(c.n))
+	w.happened = append(w.happened, id)
+	w.count(k.String())
+	if w.opts.Trace != nil {
+		w.tracef("fault %s: %s", id, k)
+	}
 	return true
 }
+
+// FaultID is the number of a kind of fault, and which one of its kind in a history.
+type FaultID struct{ Kind, N int }
+
+func (f FaultID) String() string { return fmt.Sprintf("%d.%d", f.Kind, f.N) }
+
+// wants tells whether a fault is one of those that are to happen.
+func (o *Options) wants(id FaultID) bool { return o.Only == nil || slices.Contains(o.Only, id) }
 
 // Kinds names all kinds of faults.
 func Kinds() (names []string) {

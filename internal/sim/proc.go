@@ -199,7 +199,7 @@ func (p *proc) listen(k *worker) {
 func (p *proc) send(k *worker) {
 	for {
 		k.idle = true
-		if p.w.toSend > 0 && (p.eager || p.w.rng.IntN(4) == 0) {
+		if p.w.toSend > 0 && (p.eager || p.w.turns.IntN(4) == 0) {
 			p.eager = false
 			p.w.toSend--
 			p.sending = true

@@ -75,7 +75,10 @@ func encode(c decider) []byte {
 // again, or leaves it.
 func (p *proc) sendOne() {
 	w := p.w
+	before := w.rng
+	w.rng = w.orders
 	s := p.newSend()
+	w.rng = before
 	for range 3 {
 		p.sendTo(s)
 		w.sends = append(w.sends, s)

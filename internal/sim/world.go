@@ -7,6 +7,7 @@
 package sim
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -30,7 +31,9 @@ import (
 type Options struct {
 	Seed      uint64
 	Commands  int       // how many are sent; 0 means 40
+	Processes int       // at most; 0 means as many as the seed says
 	Without   []string  // kinds of faults that are left out
+	Only      []FaultID // the faults that happen; nil means all that the seed says
 	Forgetful bool      // retention drops refusals of commands that come again
 	Dir       string    // where files are made; "" means a folder of the system's
 	Trace     io.Writer // hears what happens; nil for nothing
@@ -42,22 +45,28 @@ type Result struct {
 	Trace    uint64         // a hash of all that happened
 	Counts   map[string]int // how often what happened
 	Commands int            // sent, or put into the queue by others
+	Happened []FaultID      // the faults
 	Faults   []string       // invariants that do not hold, each beginning with its number
 }
 
 // World is one history.
 type World struct {
-	opts    Options
-	rng     *rand.Rand
-	now     time.Time
-	ids     uint64
-	rates   [numKinds]float64
-	counts  map[string]int
-	faults  []string
-	hash    uint64
-	ticks   int
-	calm    bool // faults have ended
-	opening bool // a process is being opened
+	opts      Options
+	rng       *rand.Rand // for all that has no dice of its own
+	turns     *rand.Rand // who runs
+	orders    *rand.Rand // what is sent
+	lot       *rand.Rand // what more there is to draw about a fault
+	lotSource rand.PCG
+	happened  []FaultID
+	now       time.Time
+	ids       uint64
+	chances   [numKinds]chance
+	counts    map[string]int
+	faults    []string
+	hash      uint64
+	ticks     int
+	calm      bool // faults have ended
+	opening   bool // a process is being opened
 
 	keep            uint64 // how many t of the past can be read; 0: all
 	shards          int
@@ -102,7 +111,10 @@ type worker struct {
 // killed is what the panic has that unwinds a coroutine whose process crashed.
 type killed struct{ proc *proc }
 
-const maxTicks = 60000
+const (
+	maxTicks      = 60000
+	mostProcesses = 3 // that work shards
+)
 
 // Run runs one history.
 func Run(o Options) (r Result) {
@@ -113,7 +125,7 @@ func Run(o Options) (r Result) {
 	defer w.end()
 	defer func() {
 		if p := recover(); p != nil {
-			r = Result{Seed: o.Seed, Trace: w.hash, Counts: w.counts, Faults: append(w.faults, fmt.Sprintf("25: panic: %v\n%s", p, debug.Stack()))}
+			r = Result{Seed: o.Seed, Trace: w.hash, Counts: w.counts, Happened: w.happened, Faults: append(w.faults, fmt.Sprintf("25: panic: %v\n%s", p, debug.Stack()))}
 		}
 	}()
 	w.work()
@@ -124,21 +136,19 @@ func Run(o Options) (r Result) {
 	} else {
 		w.checkDisaster()
 	}
-	return Result{Seed: o.Seed, Trace: w.hash, Counts: w.counts, Commands: w.broker.commands(), Faults: w.faults}
+	return Result{Seed: o.Seed, Trace: w.hash, Counts: w.counts, Commands: w.broker.commands(), Happened: w.happened, Faults: w.faults}
 }
 
 func newWorld(o Options) (*World, error) {
-	if o.Commands == 0 {
-		o.Commands = 40
-	}
 	dir, err := os.MkdirTemp(o.Dir, "sim-*")
 	if err != nil {
 		return nil, err
 	}
 	w := &World{
-		opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), now: time.UnixMilli(1_700_000_000_000), dir: dir,
-		counts: map[string]int{}, programs: map[string]steps.Process{}, toSend: o.Commands, hash: 14695981039346656037,
+		opts: o, rng: dice(o, "rng"), turns: dice(o, "turns"), orders: dice(o, "orders"), now: time.UnixMilli(1_700_000_000_000), dir: dir,
+		counts: map[string]int{}, programs: map[string]steps.Process{}, toSend: o.commands(), hash: 14695981039346656037,
 	}
+	w.lot = rand.New(&w.lotSource)
 	w.shards = 1 + w.rng.IntN(4)/3
 	if w.rng.IntN(3) == 0 {
 		w.keep = 4 + w.rng.Uint64N(8)
@@ -155,7 +165,11 @@ func newWorld(o Options) (*World, error) {
 	w.chooseFaults()
 	w.planDisaster()
 	w.owners = make([]*proc, w.shards)
-	for n := range 1 + w.rng.IntN(3) {
+	n := 1 + w.rng.IntN(mostProcesses)
+	if o.Processes > 0 {
+		n = min(n, o.Processes)
+	}
+	for n := range n {
 		w.procs = append(w.procs, &proc{w: w, n: n, code: "1", dir: filepath.Join(dir, fmt.Sprintf("p%d", n))})
 	}
 	if w.rng.IntN(4) == 0 {
@@ -166,6 +180,9 @@ func newWorld(o Options) (*World, error) {
 	}
 	return w, nil
 }
+
+// dice are thrown for one purpose: what is left out for another does not change them.
+func dice(o Options, what string) *rand.Rand { return rand.New(rand.NewPCG(o.Seed, nameSeed(what))) }
 
 func (w *World) end() {
 	defer func() { _ = recover() }() // after a panic not all can be closed
@@ -217,9 +234,7 @@ func (w *World) tracef(format string, args ...any) {
 func (w *World) newID() (uuid.UUID, error) {
 	w.ids++
 	var id uuid.UUID
-	for i := range 8 {
-		id[8+i] = byte(w.rng.Uint32())
-	}
+	binary.BigEndian.PutUint64(id[8:], rand.NewPCG(w.opts.Seed, w.ids).Uint64())
 	ms := w.now.UnixMilli()
 	for i := range 6 {
 		id[i] = byte(ms >> (8 * (5 - i)))
@@ -261,7 +276,7 @@ func (w *World) runOne() {
 		}
 	}
 	if w.ready = ready; len(ready) > 0 {
-		w.resume(ready[w.rng.IntN(len(ready))])
+		w.resume(ready[w.turns.IntN(len(ready))])
 	}
 }
 
