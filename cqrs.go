@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
@@ -318,7 +319,7 @@ func (rt *Runtime) openFiles(dir string) error {
 	}
 	for n := rt.cfg.Shards - 1; n >= 0; n-- { // the last one first: it tells how many there are to be, if the making is cut short
 		file, err := boltfile.Open(filepath.Join(dir, shardFile(n)), boltfile.Options{
-			Kind: "cqrs-shard", Timeout: rt.cfg.LockTimeout, NoSync: rt.cfg.NoSync,
+			Kind: "cqrs-shard", Timeout: rt.cfg.LockTimeout, NoSync: rt.cfg.NoSync || mutant.Is("files not synced"),
 		})
 		if errors.Is(err, boltfile.ErrLocked) {
 			return fmt.Errorf("%w: %w", ErrLocked, err)

@@ -81,10 +81,10 @@ func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
 
 func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg().position().offset }
 
-func (p *stepped) CommitBy(fn func(shard int, commit func() error) error) {
+func (p *stepped) CommitBy(fn func(shard int, tx *bbolt.Tx) error) {
 	for n, file := range p.rt.files {
 		if n < len(p.rt.shards) {
-			file.CommitBy(func(tx *bbolt.Tx) error { return fn(n, tx.Commit) })
+			file.CommitBy(func(tx *bbolt.Tx) error { return fn(n, tx) })
 		}
 	}
 }

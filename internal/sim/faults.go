@@ -33,6 +33,7 @@ const (
 	storeReadFails
 	diskFails
 	diskUnknown
+	powerCut
 	rebalance
 	zombie
 	pausing
@@ -56,7 +57,7 @@ const (
 	numKinds
 )
 
-// kinds have the rate that is usual, per call or per tick; 0 for disasters, which come once.
+// kinds have the rate that is usual, per call or per tick; 0 for those that few histories have.
 var kinds = [numKinds]struct {
 	name string
 	rate float64
@@ -82,6 +83,7 @@ var kinds = [numKinds]struct {
 	storeReadFails:  {"store read fails", 0.03},
 	diskFails:       {"file commit fails, not applied", 0.03},
 	diskUnknown:     {"file commit fails, applied", 0.03},
+	powerCut:        {"power cut in a commit", 0},
 	rebalance:       {"rebalance", 0.006},
 	zombie:          {"zombie", 0.006},
 	pausing:         {"pause", 0.004},
@@ -113,6 +115,9 @@ type chance struct {
 	off  bool       // and does not
 }
 
+// on tells whether the history has that kind of fault, even if all of its faults are left out.
+func (c *chance) on() bool { return c.rate > 0 }
+
 // chooseFaults gives the history its faults: some kinds, some of them often. One in twelve has none, one in ten a disaster.
 func (w *World) chooseFaults() {
 	for k := range numKinds {
@@ -122,6 +127,9 @@ func (w *World) chooseFaults() {
 	if w.rng.IntN(12) == 0 {
 		w.count("history without faults")
 		return
+	}
+	if c := &w.chances[powerCut]; c.dice.IntN(10) == 0 {
+		c.rate = 0.06
 	}
 	if w.rng.IntN(6) == 0 && w.archive != nil { // replicas that are built anew again and again
 		for kind, rate := range map[kind]float64{folderLost: 0.004, retention: 0.05, storeReadFails: 0.15, rebalance: 0.01, crash: 0.004} {

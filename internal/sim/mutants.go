@@ -23,6 +23,7 @@ var Mutants = []string{
 	"feedback lost after a crash",
 	"feedback with some of its events",
 	"fence left out",
+	"files not synced",
 	"follower does not look at what it follows",
 	"half built taken for built",
 	"history dropped early",

@@ -3,13 +3,13 @@ package sim
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/internal/powercut"
 	"github.com/cqrs-server/cqrs/internal/steps"
 	"github.com/google/uuid"
 )
@@ -39,12 +39,15 @@ type proc struct {
 	snapshot  []byte  // an older state of its folder
 	reached   []int64 // by shard: up to where it has read the log
 	stands    []stand
+
+	disk *powercut.Watcher // of a history in which the power is cut
+	cut  *cut              // the power has been
 }
 
 func (p *proc) config() cqrs.Config {
 	c := cqrs.Config{
 		Commands: allCommands(p.code), Events: allEvents(), Aggregator: aggregator{}, Tables: allTables(),
-		Queue: &link{p.w.broker, p}, Shards: p.w.shards, Code: p.code, NoSync: true, Log: quietLog(),
+		Queue: &link{p.w.broker, p}, Shards: p.w.shards, Code: p.code, NoSync: !p.w.chances[powerCut].on(), Log: quietLog(),
 		Now: func() time.Time { return p.w.now }, NewID: func() (uuid.UUID, error) { return p.w.newID() },
 		KeepHistory: p.w.keep, Batch: []int{1, 2, 3, 10, 1000}[(p.n+p.starts)%5],
 	}
@@ -75,6 +78,7 @@ func (p *proc) open() {
 	p.sending = false
 	p.w.note("start", fmt.Sprint(p.n))
 	process.CommitBy(p.commit)
+	p.plugIn()
 	for n := range p.w.shards {
 		if !p.sender {
 			p.w.start(p, "shard", n, p.workShard)
@@ -82,20 +86,6 @@ func (p *proc) open() {
 		p.w.start(p, "listen", n, p.listen)
 	}
 	p.w.start(p, "send", 0, p.send)
-}
-
-var errDisk = errors.New("sim: the disk is full")
-
-// commit makes a transaction of a shard's file durable, or fails to: then what took place is read back from the file.
-func (p *proc) commit(_ int, commit func() error) error {
-	switch {
-	case p.w.happens(diskFails):
-		return errDisk
-	case p.w.happens(diskUnknown):
-		_ = commit()
-		return errDisk
-	}
-	return commit()
 }
 
 // crash ends the process as a kill would.
@@ -113,6 +103,7 @@ func (p *proc) crash() {
 	}
 	p.workers = nil
 	p.process.Crash()
+	p.losePower()
 	p.restartAt = p.w.ticks + 1 + p.w.rng.IntN(300)
 	for n, owner := range p.w.owners {
 		if owner == p && !p.w.calm {

@@ -104,7 +104,6 @@ type worker struct {
 	paused int  // until that tick
 	idle   bool // it had nothing to do
 	weight int
-	killed bool
 	ended  bool
 }
 
@@ -285,11 +284,9 @@ func (w *World) resume(k *worker) {
 	w.hash = w.hash*1099511628211 ^ uint64(k.proc.n*16+k.shard+1)
 	_, more := k.next()
 	w.cur = nil
-	if !more {
-		k.ended = true
-		if k.killed || k.proc.dying {
-			k.proc.crash()
-		}
+	k.ended = !more
+	if k.proc.dying { // it crashed, or its power was cut
+		k.proc.crash()
 	}
 }
 
@@ -305,7 +302,6 @@ func (w *World) start(p *proc, name string, shard int, body func(*worker)) {
 				if _, ours := r.(killed); !ours {
 					panic(r)
 				}
-				k.killed = true
 			}
 		}()
 		k.yield = yield

@@ -2,7 +2,11 @@
 // work of a runtime do in goroutines of their own, a simulation does in the order that it chooses.
 package steps
 
-import "context"
+import (
+	"context"
+
+	"go.etcd.io/bbolt"
+)
 
 // Open opens a *cqrs.Runtime, with a cqrs.Config that has a Queue or a Store, so that nothing runs in the background. Package cqrs sets
 // it. What an earlier process of the same program, if there is one, found out about the program's types is used again.
@@ -26,8 +30,8 @@ type Process interface {
 	// Reached is the offset up to which the shard's aggregate has read the log.
 	Reached(shard int) int64
 
-	// CommitBy has fn called in place of each commit to a shard's file: commit makes it. fn must not wait.
-	CommitBy(fn func(shard int, commit func() error) error)
+	// CommitBy has fn called in place of each commit to a shard's file. fn must not wait.
+	CommitBy(fn func(shard int, tx *bbolt.Tx) error)
 
 	// Crash ends the process as a kill would: nothing is finished, told or committed. The data folder can then be opened again.
 	Crash()
