@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -194,6 +193,7 @@ type Runtime struct {
 	receipts receipts
 	owns     []func() error  // closes what Open opened beside the files
 	stepped  bool            // nothing runs in the background: see package steps
+	sim      *stepping       // says more, then
 	life     context.Context // of what runs in the background; ends with Close
 	end      context.CancelFunc
 
@@ -214,7 +214,7 @@ func open(dir string, config Config, sim *stepping) (*Runtime, error) {
 	if err := errors.Join(err, cfg.check()); err != nil {
 		return nil, fmt.Errorf("cqrs: open %s: %w", dir, err)
 	}
-	rt := &Runtime{cfg: cfg, types: types, stepped: sim != nil, receipts: receipts{max: cfg.MaxInFlight, waiting: map[uuid.UUID]*Receipt{}}}
+	rt := &Runtime{cfg: cfg, types: types, stepped: sim != nil, sim: sim, receipts: receipts{max: cfg.MaxInFlight, waiting: map[uuid.UUID]*Receipt{}}}
 	rt.life, rt.end = context.WithCancel(context.Background())
 	if err := rt.open(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("cqrs: open %s: %w", dir, err), rt.closeFiles())
@@ -327,6 +327,7 @@ func (rt *Runtime) openFiles(dir string) error {
 		if err != nil {
 			return err
 		}
+		rt.sim.take(file, n)
 		rt.files = append(rt.files, file)
 	}
 	slices.Reverse(rt.files)
@@ -362,7 +363,7 @@ func (rt *Runtime) openShards(dir string) error {
 func (rt *Runtime) openMains(files []*boltfile.File) (aggs, nexts []*aggregate, err error) {
 	aggs, nexts = make([]*aggregate, len(files)), make([]*aggregate, len(files))
 	errs := make([]error, len(files))
-	room := make(chan struct{}, runtime.GOMAXPROCS(0))
+	room := make(chan struct{}, rt.sim.atOnce())
 	var all sync.WaitGroup
 	for n, file := range files {
 		room <- struct{}{}

@@ -52,7 +52,7 @@ func newStepWorld(t *testing.T, seed uint64) *stepWorld {
 
 func (w *stepWorld) open(i int) {
 	w.t.Helper()
-	p, err := steps.Open(filepath.Join(w.dir, fmt.Sprint(i)), w.cfg)
+	p, err := steps.Open(filepath.Join(w.dir, fmt.Sprint(i)), w.cfg, steps.How{})
 	if err != nil {
 		w.t.Fatal(err)
 	}

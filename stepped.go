@@ -3,8 +3,10 @@ package cqrs
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
+	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/steps"
 	"github.com/cqrs-server/cqrs/workflow"
 	"go.etcd.io/bbolt"
@@ -16,7 +18,10 @@ func init() { steps.Open = openStepped }
 type stepped struct{ rt *Runtime }
 
 // stepping is how a simulation opens a runtime; nil is how a program does.
-type stepping struct{ like *Runtime } // an earlier one of the same program, or nil
+type stepping struct {
+	like   *Runtime // an earlier one of the same program, or nil
+	commit func(shard int, tx *bbolt.Tx) error
+}
 
 // registry is that of the earlier one: to make it takes longer than all else that Open does.
 func (s *stepping) registry(cfg Config) (*registry, error) {
@@ -26,16 +31,31 @@ func (s *stepping) registry(cfg Config) (*registry, error) {
 	return s.like.types, nil
 }
 
-func openStepped(dir string, config any, like steps.Process) (steps.Process, error) {
+// take has the simulation make the commits of a shard's file.
+func (s *stepping) take(file *boltfile.File, shard int) {
+	if s != nil && s.commit != nil {
+		file.CommitBy(func(tx *bbolt.Tx) error { return s.commit(shard, tx) })
+	}
+}
+
+// atOnce is how many aggregates are opened at a time.
+func (s *stepping) atOnce() int {
+	if s != nil {
+		return 1
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+func openStepped(dir string, config any, how steps.How) (steps.Process, error) {
 	cfg, ok := config.(Config)
 	if !ok || cfg.Queue == nil && cfg.Store == nil {
 		return nil, fmt.Errorf("cqrs: steps are for a Config with a Queue or a Store, and %T was given", config)
 	}
-	how := &stepping{}
-	if earlier, ok := like.(*stepped); ok {
-		how.like = earlier.rt
+	sim := &stepping{commit: how.Commit}
+	if earlier, ok := how.Like.(*stepped); ok {
+		sim.like = earlier.rt
 	}
-	rt, err := open(dir, cfg, how)
+	rt, err := open(dir, cfg, sim)
 	if err != nil {
 		return nil, err
 	}
@@ -80,14 +100,6 @@ func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
 }
 
 func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg().position().offset }
-
-func (p *stepped) CommitBy(fn func(shard int, tx *bbolt.Tx) error) {
-	for n, file := range p.rt.files {
-		if n < len(p.rt.shards) {
-			file.CommitBy(func(tx *bbolt.Tx) error { return fn(n, tx) })
-		}
-	}
-}
 
 func (p *stepped) Crash() {
 	for _, s := range p.rt.shards {

@@ -113,7 +113,7 @@ func (a *archive) reading(what string) error {
 	if a.w.ticks < a.downUntil {
 		return errThrottled
 	}
-	if a.w.happens(storeReadFails) {
+	if a.w.draw(storeReadFails) {
 		return errStore
 	}
 	return nil

@@ -10,11 +10,18 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-var errDisk = errors.New("sim: the disk is full")
+var (
+	errDisk   = errors.New("sim: the disk is full")
+	errKilled = errors.New("sim: the process was killed")
+)
 
 // commit makes a transaction of a shard's file durable, or fails to: then what took place is read back from the file.
 func (p *proc) commit(_ int, tx *bbolt.Tx) error {
 	switch {
+	case p.killed:
+		return errKilled
+	case p.w.opening:
+		return p.commitOpening(tx)
 	case p.w.happens(diskFails):
 		return errDisk
 	case p.w.happens(diskUnknown):
@@ -24,6 +31,17 @@ func (p *proc) commit(_ int, tx *bbolt.Tx) error {
 		return p.cutPower(tx)
 	}
 	return p.write(tx)
+}
+
+// commitOpening is commit while the process is opened: it may be killed before or behind it.
+func (p *proc) commitOpening(tx *bbolt.Tx) error {
+	if p.killed = p.w.draw(crashOpening); !p.killed {
+		return p.write(tx)
+	}
+	if p.w.lot.IntN(2) == 0 {
+		_ = p.write(tx)
+	}
+	return errKilled
 }
 
 func (p *proc) write(tx *bbolt.Tx) error {

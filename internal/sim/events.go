@@ -34,6 +34,7 @@ var happenings = []struct {
 	{folderLost, (*World).loseFolder},
 	{snapshotBack, (*World).snapshots},
 	{codeChanged, (*World).changeCode},
+	{versionChanged, (*World).changeVersion},
 }
 
 // event lets something happen in the world around the processes.
@@ -352,4 +353,15 @@ func (w *World) changeCode() {
 	p := w.anyProc()
 	p.crash()
 	p.code = map[string]string{"1": "2", "2": "1"}[p.code]
+}
+
+// changeVersion starts a process with a new version of the aggregate: its tables are built anew from the store.
+func (w *World) changeVersion() {
+	p := w.anyProc()
+	p.crash()
+	p.versions++
+	p.version = fmt.Sprintf("v%d", p.versions)
+	if w.rng.IntN(3) == 0 { // with new code, as mostly
+		p.code = map[string]string{"1": "2", "2": "1"}[p.code]
+	}
 }

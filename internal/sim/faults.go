@@ -13,6 +13,7 @@ type kind int
 const (
 	none kind = iota
 	crash
+	crashOpening
 	appendRefused
 	appendLost
 	appendTimeout
@@ -49,6 +50,7 @@ const (
 	folderLost
 	snapshotBack
 	codeChanged
+	versionChanged
 	resend
 	madeAnew
 	truncated
@@ -63,6 +65,7 @@ var kinds = [numKinds]struct {
 	rate float64
 }{
 	crash:           {"crash", 0.004},
+	crashOpening:    {"crash while it is opened", 0.02},
 	appendRefused:   {"append refused", 0.03},
 	appendLost:      {"append unknown, not applied", 0.03},
 	appendTimeout:   {"append unknown, applied", 0.03},
@@ -99,6 +102,7 @@ var kinds = [numKinds]struct {
 	folderLost:      {"folder lost", 0.001},
 	snapshotBack:    {"snapshot restored", 0.001},
 	codeChanged:     {"code changed", 0.0005},
+	versionChanged:  {"version of the aggregate changed", 0.001},
 	resend:          {"dead letters sent again", 0.002},
 	madeAnew:        {"topics made anew", 0},
 	truncated:       {"log truncated", 0},
@@ -164,9 +168,11 @@ func (w *World) faulty() bool {
 
 // happens draws whether a fault happens now. What more there is to draw about it is drawn from lot: what is left out changes as little as
 // possible of what comes later.
-func (w *World) happens(k kind) bool {
+func (w *World) happens(k kind) bool { return !w.opening && w.draw(k) }
+
+func (w *World) draw(k kind) bool {
 	c := &w.chances[k]
-	if c.rate == 0 || w.calm || w.opening || c.dice.Float64() >= c.rate {
+	if c.rate == 0 || w.calm || c.dice.Float64() >= c.rate {
 		return false
 	}
 	c.n++

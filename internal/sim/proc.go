@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -16,11 +17,13 @@ import (
 
 // proc is a process: it runs, crashes, and is started again on what it left.
 type proc struct {
-	w      *World
-	n      int
-	dir    string
-	code   string
-	sender bool // it has no folder, and works no shard
+	w        *World
+	n        int
+	dir      string
+	code     string
+	version  string // of the aggregate
+	versions int    // how many there were
+	sender   bool   // it has no folder, and works no shard
 
 	process   steps.Process
 	rt        *cqrs.Runtime
@@ -33,6 +36,7 @@ type proc struct {
 	gen       []int  // by shard: how often it was given it
 	up        bool
 	dying     bool
+	killed    bool // while it was opened
 	restartAt int
 	starts    int
 	last      error   // of its workers
@@ -47,7 +51,7 @@ type proc struct {
 func (p *proc) config() cqrs.Config {
 	c := cqrs.Config{
 		Commands: allCommands(p.code), Events: allEvents(), Aggregator: aggregator{}, Tables: allTables(),
-		Queue: &link{p.w.broker, p}, Shards: p.w.shards, Code: p.code, NoSync: !p.w.chances[powerCut].on(), Log: quietLog(),
+		Queue: &link{p.w.broker, p}, Shards: p.w.shards, Code: p.code, Version: p.version, NoSync: !p.w.chances[powerCut].on(), Log: quietLog(),
 		Now: func() time.Time { return p.w.now }, NewID: func() (uuid.UUID, error) { return p.w.newID() },
 		KeepHistory: p.w.keep, Batch: []int{1, 2, 3, 10, 1000}[(p.n+p.starts)%5],
 	}
@@ -62,9 +66,14 @@ func (p *proc) config() cqrs.Config {
 
 // open starts the process.
 func (p *proc) open() {
-	p.w.opening = true // a process that can't be started is started again: that is not what is looked at here
-	process, err := steps.Open(p.dir, p.config(), p.w.programs[p.code])
+	p.plugIn()
+	p.w.opening, p.killed = true, false // a process that can't be started is started again: that is not what is looked at here
+	process, err := steps.Open(p.dir, p.config(), steps.How{Like: p.w.programs[p.code], Commit: p.commit})
 	p.w.opening = false
+	if p.killed || errors.Is(err, errStore) || errors.Is(err, errThrottled) { // to build a version takes the store
+		p.startLater(process)
+		return
+	}
 	if err != nil {
 		p.w.fault("17: process %d can't be started: %v", p.n, err)
 		return
@@ -76,9 +85,7 @@ func (p *proc) open() {
 	p.starts++
 	p.owning, p.listening = make([]bool, p.w.shards), make([]bool, p.w.shards)
 	p.sending = false
-	p.w.note("start", fmt.Sprint(p.n))
-	process.CommitBy(p.commit)
-	p.plugIn()
+	p.w.note("start", fmt.Sprint(p.n), p.version)
 	for n := range p.w.shards {
 		if !p.sender {
 			p.w.start(p, "shard", n, p.workShard)
@@ -86,6 +93,18 @@ func (p *proc) open() {
 		p.w.start(p, "listen", n, p.listen)
 	}
 	p.w.start(p, "send", 0, p.send)
+}
+
+// startLater starts the process again, later: it was killed while it was opened, or the store did not answer.
+func (p *proc) startLater(process steps.Process) {
+	p.w.note("not opened", fmt.Sprint(p.n))
+	if !p.killed {
+		p.w.count("a version can't be built yet")
+	}
+	if process != nil {
+		process.Crash()
+	}
+	p.restartAt = p.w.ticks + 1 + p.w.lot.IntN(100)
 }
 
 // crash ends the process as a kill would.

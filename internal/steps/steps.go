@@ -9,8 +9,17 @@ import (
 )
 
 // Open opens a *cqrs.Runtime, with a cqrs.Config that has a Queue or a Store, so that nothing runs in the background. Package cqrs sets
-// it. What an earlier process of the same program, if there is one, found out about the program's types is used again.
-var Open func(dir string, config any, like Process) (Process, error)
+// it.
+var Open func(dir string, config any, how How) (Process, error)
+
+// How says more of how it is opened. Its zero value will do.
+type How struct {
+	// Like is an earlier process of the same program: what it found out about the program's types is used again.
+	Like Process
+
+	// Commit is called in place of each commit to a shard's file. It must not wait.
+	Commit func(shard int, tx *bbolt.Tx) error
+}
 
 // Process is an open runtime.
 type Process interface {
@@ -29,9 +38,6 @@ type Process interface {
 
 	// Reached is the offset up to which the shard's aggregate has read the log.
 	Reached(shard int) int64
-
-	// CommitBy has fn called in place of each commit to a shard's file. fn must not wait.
-	CommitBy(fn func(shard int, tx *bbolt.Tx) error)
 
 	// Crash ends the process as a kill would: nothing is finished, told or committed. The data folder can then be opened again.
 	Crash()
