@@ -238,8 +238,8 @@ func (s *Shard) checkTopics(ctx context.Context) error {
 	}
 	if was != now && !mutant.Is("topic identity ignored") {
 		return fmt.Errorf("the topics of shard %d were deleted and made again (they are %v, and %s follows %v): their offsets mean "+
-			"something else now. Stop all processes, see that the store is complete, and move the data folders away, so that they "+
-			"are built anew from it", s.n, now, s.file.Path(), was)
+			"something else now. Stop all processes, see that the store is complete and that the offsets which the queue keeps for the old "+
+			"topics are deleted, and move the data folders away, so that they are built anew from the store", s.n, now, s.file.Path(), was)
 	}
 	return nil
 }

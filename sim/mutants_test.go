@@ -17,14 +17,12 @@ import (
 	"github.com/cqrs-server/cqrs/internal/sim"
 )
 
-const (
-	within = 600 // so many histories must find each mutant
-	sample = 32  // so many are counted for the table
-)
+const sample = 32 // so many histories are counted for the table
 
 var (
-	prey  = flag.String("mutant", "", "hunt this mutant only")
-	table = flag.String("table", "", "the file for the table of mutants; testdata/mutants.txt is written anew too")
+	within = flag.Uint64("within", 600, "so many histories must find each mutant whose history is not known")
+	prey   = flag.String("mutant", "", "hunt this mutant only")
+	table  = flag.String("table", "", "the file for the table of mutants; testdata/mutants.txt is written anew too")
 )
 
 //go:embed testdata/mutants.txt
@@ -56,7 +54,7 @@ func hunt(name string) (c catch) {
 		}
 	}
 	c.sample = sample
-	for tried := uint64(0); tried < within; tried += sample {
+	for tried := uint64(0); tried < *within; tried += sample {
 		s := runMany(tried+1, sample)
 		if tried == 0 {
 			c.found = len(s.failed)
@@ -81,7 +79,7 @@ func TestMutantsAreFound(t *testing.T) {
 		}
 		c := hunt(name)
 		if len(c.first.Faults) == 0 {
-			t.Errorf("mutant %q lives on after %d histories", name, within)
+			t.Errorf("mutant %q lives on after %d histories", name, *within)
 			continue
 		}
 		invariant, _, _ := strings.Cut(c.first.Faults[0], ":")

@@ -165,7 +165,7 @@ func runSome() *sum {
 }
 
 // enough histories meet each situation: one that never occurs is not tested.
-const enough = 500
+const enough = 1000
 
 // rare are the situations that must occur.
 var rare = []string{
@@ -176,6 +176,8 @@ var rare = []string{
 	"receipt: accepted", "receipt: rejected", "receipt: id-conflict", "receipt: process-command", "sent twice",
 	"other payload under the same id", "send of unknown outcome", "send refused",
 	"stopped after: topics made anew", "stopped after: log truncated", "stopped after: commands made anew",
+	"work went on after: topics made anew", "work went on after: log truncated", "work went on after: commands made anew",
+	"a version can't be built yet",
 }
 
 func (s *sum) checkRare(t *testing.T) {

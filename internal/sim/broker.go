@@ -38,6 +38,7 @@ type partition struct {
 	msgs      []queue.Message // all, by offset
 	by        []*proc         // who appended them; nil: another program
 	heard     []heard         // what they say, of processes' feedback
+	given     map[int64]int   // how often an owner was given a command, by offset
 	reached   []uint64        // the t that somebody had come to when they were
 	committed int64
 	highest   int64 // the highest committed
@@ -266,8 +267,18 @@ func (l *link) Poll(topic string, shard int, from int64, most int) ([]queue.Mess
 		return nil, nil
 	}
 	msgs, err := l.b.read(topic, shard, from, most)
+	l.b.part(topic, shard).give(msgs)
 	w.after("poll " + topic)
 	return msgs, err
+}
+
+func (p *partition) give(msgs []queue.Message) {
+	if p.given == nil {
+		p.given = map[int64]int{}
+	}
+	for i := range msgs {
+		p.given[msgs[i].Offset]++
+	}
 }
 
 func (l *link) Notify(string, int, func()) (stop func()) { return func() {} }

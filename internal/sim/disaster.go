@@ -84,7 +84,11 @@ func (b *broker) makeAnew(names []string) {
 		t := b.topics[name]
 		t.id += 100
 		for n := range t.shards {
-			t.shards[n] = &partition{}
+			p := &partition{}
+			if b.w.rng.IntN(2) == 0 { // offsets may outlive their topic
+				p.committed = t.shards[n].committed
+			}
+			t.shards[n] = p
 		}
 	}
 }

@@ -67,6 +67,9 @@ type cut struct {
 // cutPower cuts the power while a transaction is committed. The process does not get to do anything after that moment: it ends at its next
 // call, and all that it did to its files behind it is undone.
 func (p *proc) cutPower(tx *bbolt.Tx) error {
+	if p.w.chances[powerCut].n == 1 {
+		p.w.count("history with power cuts")
+	}
 	before := len(p.disk.Ops())
 	err := p.disk.Commit(tx)
 	ops := p.disk.Ops()

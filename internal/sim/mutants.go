@@ -31,6 +31,7 @@ var Mutants = []string{
 	"id conflict unchecked",
 	"newest offset at first start",
 	"offset before effect",
+	"offset beyond the end believed",
 	"offset one too far",
 	"owner does not look at what it follows",
 	"owner reads from where others settled",

@@ -82,7 +82,11 @@ func (w *World) watchCommit(topic string, shard int, next int64) {
 func (w *World) watchHandled(shard int, next int64) {
 	told := w.told[shard]
 	p := w.broker.part(commandsTopic, shard)
-	for i := p.start; i < min(next, p.end()); i++ {
+	first := p.start
+	if w.remedied != none {
+		first = max(first, w.bases[shard].commands)
+	}
+	for i := first; i < min(next, p.end()); i++ {
 		if q := readRequest(p.msgs[i]); !q.bad && !told[placeOf(q.id, q.payload)] {
 			w.fault("15: the commands of shard %d are noted as handled up to %d, and %s (%s, offset %d) was not told of",
 				shard, next, q.id, q.typ, i)

@@ -87,6 +87,8 @@ type World struct {
 	epoch           int
 	disaster        kind // what has happened, after which nobody may go on who has seen what was before
 	plannedDisaster kind
+	remedied        kind   // the disaster that was, once what it takes was done
+	bases           []base // by shard, then
 	disasterAt      int
 	ledgers         []*ledger
 	lost            [][][32]byte      // by shard and t: the digests of the log before the disaster
@@ -134,6 +136,7 @@ func Run(o Options) (r Result) {
 		w.check()
 	} else {
 		w.checkDisaster()
+		w.remedy()
 	}
 	return Result{Seed: o.Seed, Trace: w.hash, Counts: w.counts, Commands: w.broker.commands(), Happened: w.happened, Faults: w.faults}
 }
