@@ -103,7 +103,9 @@ func (v *served) step(ctx context.Context, engine *workflow.Engine) (n int, err 
 	if was && !v.behind {
 		n++ // the commands were not asked
 	}
-	v.tellOffsets(ctx, n == 0)
+	if err == nil { // else it may be because the topics are others now
+		v.tellOffsets(ctx, n == 0)
+	}
 	v.trim(ctx)
 	return n, err
 }
@@ -230,7 +232,9 @@ func (v *served) leave(ctx context.Context) {
 	if err := v.arrive(0); err != nil {
 		v.shard.rt.cfg.Log.Info("cqrs: the next owner tells again", "shard", v.shard.n, "error", err)
 	}
-	v.tellOffsets(ctx, true)
+	if v.shard.checkTopics(ctx) == nil {
+		v.tellOffsets(ctx, true)
+	}
 }
 
 // tellOffsets notes in the queue how far the work has come, for the process that owns the shard next. It is a hint, told now
@@ -245,9 +249,6 @@ func (v *served) tellOffsets(ctx context.Context, now bool) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := v.shard.checkTopics(ctx); err != nil {
-		return // the next step says so
-	}
 	err := errors.Join(v.queue.Commit(ctx, topicEvents, v.shard.n, o.settled), v.queue.Commit(ctx, topicCommands, v.shard.n, o.handled))
 	v.when = time.Now()
 	if err != nil {

@@ -284,9 +284,9 @@ func (w *World) chase(shard int) {
 		return
 	}
 	w.count("sent from a t that the owner has not come to")
-	p.eager = true
+	p.eager = 2
 	for _, name := range []string{"shard", "send"} {
-		for range 16 {
+		for range 32 {
 			if k := p.worker(name, shard); k != nil {
 				w.resume(k)
 			}

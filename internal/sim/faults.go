@@ -135,11 +135,12 @@ func (w *World) chooseFaults() {
 	if c := &w.chances[powerCut]; c.dice.IntN(10) == 0 {
 		c.rate = 0.06
 	}
-	if w.rng.IntN(6) == 0 && w.archive != nil { // replicas that are built anew again and again
-		for kind, rate := range map[kind]float64{folderLost: 0.004, retention: 0.05, storeReadFails: 0.15, rebalance: 0.01, crash: 0.004} {
-			w.chances[kind].rate = rate
-		}
-		w.count("history of rebuilds")
+	switch n := w.rng.IntN(12); {
+	case n < 2 && w.archive != nil:
+		w.choose("history of rebuilds", rebuilds)
+		return
+	case n == 2:
+		w.choose("history of owners that overtake each other", overtakings)
 		return
 	}
 	share := 0.2 + 0.7*w.rng.Float64()
@@ -148,6 +149,21 @@ func (w *World) chooseFaults() {
 		if on, factor := c.dice.Float64() < share, []float64{0.3, 1, 1, 3}[c.dice.IntN(4)]; on {
 			c.rate = kinds[k].rate * factor
 		}
+	}
+}
+
+// What some histories have in the place of a little of everything, since it takes much of one thing to come to what is rare.
+var (
+	// replicas that are built anew again and again, and fall behind what the log still has
+	rebuilds = map[kind]float64{folderLost: 0.004, retention: 0.05, storeReadFails: 0.15, rebalance: 0.01, crash: 0.004, pausing: 0.01}
+	// batches that fall apart
+	overtakings = map[kind]float64{foreignCommit: 0.01, appendLate: 0.1, appendSplit: 0.2, zombie: 0.01, rebalance: 0.01, pausing: 0.01}
+)
+
+func (w *World) choose(what string, rates map[kind]float64) {
+	w.count(what)
+	for k, rate := range rates {
+		w.chances[k].rate = rate
 	}
 }
 

@@ -31,7 +31,8 @@ type proc struct {
 	sending   bool   // it is sending
 	owning    []bool // by shard
 	listening []bool // by shard
-	eager     bool   // it sends at its next turn
+	eager     int    // so many it sends at its next turns
+	rooted    bool   // the next one is rooted in the newest t that it knows
 	believes  []bool // by shard: that it owns it
 	gen       []int  // by shard: how often it was given it
 	up        bool
@@ -84,7 +85,7 @@ func (p *proc) open() {
 	p.gen, p.reached = make([]int, p.w.shards), make([]int64, p.w.shards)
 	p.starts++
 	p.owning, p.listening = make([]bool, p.w.shards), make([]bool, p.w.shards)
-	p.sending = false
+	p.sending, p.eager, p.rooted = false, 0, false
 	p.w.note("start", fmt.Sprint(p.n), p.version)
 	for n := range p.w.shards {
 		if !p.sender {
@@ -209,12 +210,12 @@ func (p *proc) listen(k *worker) {
 func (p *proc) send(k *worker) {
 	for {
 		k.idle = true
-		if p.w.toSend > 0 && (p.eager || p.w.turns.IntN(4) == 0) {
-			p.eager = false
+		if p.w.toSend > 0 && (p.eager > 0 || p.w.turns.IntN(4) == 0) {
+			p.eager = max(p.eager-1, 0)
 			p.w.toSend--
 			p.sending = true
 			p.sendOne()
-			p.sending = false
+			p.sending, p.rooted = false, p.eager == 1
 		}
 		if p.w.happens(resend) {
 			p.sending = true

@@ -96,7 +96,7 @@ func (p *proc) newSend() *send {
 	w := p.w
 	s := &send{command: w.anyCommand()}
 	s.id, _ = w.newID()
-	if n := len(w.sends) - w.oldSends; n > 0 && w.rng.IntN(8) == 0 {
+	if n := len(w.sends) - w.oldSends; n > 0 && !p.rooted && w.rng.IntN(8) == 0 {
 		old := w.sends[w.oldSends+w.rng.IntN(n)]
 		s.id, s.key = old.id, old.key
 		if w.rng.IntN(3) > 0 {
@@ -113,7 +113,10 @@ func (p *proc) newSend() *send {
 	if p.sender {
 		return s
 	}
-	if t := p.rt.Shard(p.rt.ShardOf(s.place())).View().T(); t > 0 && w.rng.IntN(4) == 0 {
+	switch t := p.rt.Shard(p.rt.ShardOf(s.place())).View().T(); {
+	case p.rooted:
+		s.command, s.basis = count{w.anyName(), 1}, &t
+	case t > 0 && w.rng.IntN(4) == 0:
 		basis := w.rng.Uint64N(t + 1)
 		s.basis = &basis
 	}
