@@ -10,7 +10,7 @@ import (
 // with fewer of the faults that are left. It ends when nothing more can be left out, or the time is over.
 func Shrink(o Options, r Result, limit time.Duration) (Options, Result) {
 	s := &shrinking{opts: o, result: r, invariant: invariantOf(r), until: time.Now().Add(limit)}
-	s.opts.Trace = nil
+	s.opts.Trace, s.opts.hurry = nil, true
 	s.onlyThose()
 	for size := s.size(); ; size = s.size() {
 		s.fewerKinds()
@@ -19,7 +19,8 @@ func Shrink(o Options, r Result, limit time.Duration) (Options, Result) {
 		s.fewerCommands()
 		s.fewerProcesses()
 		if s.size() >= size || s.late() {
-			return s.opts, s.result
+			s.opts.hurry = false
+			return s.opts, Run(s.opts)
 		}
 	}
 }
@@ -84,7 +85,7 @@ func (s *shrinking) fewerFaults() {
 		for at := 0; at < len(s.result.Happened); {
 			list := s.result.Happened // it becomes shorter when one is left out, and those behind may then not happen
 			o := s.opts
-			o.Only = slices.Concat([]FaultID{}, list[:at], list[min(at+part, len(list)):])
+			o.Only = append(append([]FaultID{}, list[:at]...), list[min(at+part, len(list)):]...) // never nil, which means all
 			if !s.try(o) {
 				at += part
 			}

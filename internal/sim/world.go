@@ -37,6 +37,7 @@ type Options struct {
 	Forgetful bool      // retention drops refusals of commands that come again
 	Dir       string    // where files are made; "" means a folder of the system's
 	Trace     io.Writer // hears what happens; nil for nothing
+	hurry     bool      // what is found is looked at again
 }
 
 // Result is what came of a history.
