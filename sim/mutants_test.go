@@ -83,7 +83,7 @@ func TestMutantsAreFound(t *testing.T) {
 			continue
 		}
 		invariant, _, _ := strings.Cut(c.first.Faults[0], ":")
-		t.Logf("%-50s seed %3d: %.150s", name, c.first.Seed, c.first.Faults[0])
+		t.Logf("%-50s seed %3d, %d of %d: %.150s", name, c.first.Seed, c.found, c.sample, c.first.Faults[0])
 		fmt.Fprintf(&rows, "%s\tfound by %d of %d histories, first by seed %d (invariant %s)\n", name, c.found, c.sample, c.first.Seed, invariant)
 		fmt.Fprintf(&seeds, "%s\t%d\n", name, c.first.Seed)
 	}
