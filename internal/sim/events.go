@@ -213,7 +213,8 @@ func (w *World) forget(shard int) bool {
 	if w.opts.Forgetful {
 		return true
 	}
-	if w.broker.settled(shard) < w.broker.part(eventsTopic, shard).end() || w.broker.handled(shard) < commands.end() || len(w.broker.late) > 0 || w.believers(shard) > 1 {
+	if w.broker.settled(shard) < w.broker.part(eventsTopic, shard).end() || w.broker.handled(shard) < commands.end() ||
+		len(w.broker.late) > 0 || w.believers(shard) > 1 {
 		return false
 	}
 	for _, p := range w.procs {

@@ -132,8 +132,8 @@ func (w *World) chooseFaults() {
 		w.count("history without faults")
 		return
 	}
-	if c := &w.chances[powerCut]; c.dice.IntN(10) == 0 {
-		c.rate = 0.06
+	if c := &w.chances[powerCut]; c.dice.IntN(9) == 0 {
+		c.rate = 0.12
 	}
 	switch n := w.rng.IntN(12); {
 	case n < 2 && w.archive != nil:

@@ -76,7 +76,7 @@ func (p *proc) open() {
 		return
 	}
 	if err != nil {
-		p.w.fault("17: process %d can't be started: %v", p.n, err)
+		p.w.fault("17: process %d can't be started: %s", p.n, p.w.brief(err))
 		return
 	}
 	p.w.programs[p.code] = process

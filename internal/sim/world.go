@@ -127,7 +127,8 @@ func Run(o Options) (r Result) {
 	defer w.end()
 	defer func() {
 		if p := recover(); p != nil {
-			r = Result{Seed: o.Seed, Trace: w.hash, Counts: w.counts, Happened: w.happened, Faults: append(w.faults, fmt.Sprintf("25: panic: %v\n%s", p, debug.Stack()))}
+			r = w.result()
+			r.Faults = append(r.Faults, fmt.Sprintf("25: panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
 	w.work()
@@ -139,7 +140,13 @@ func Run(o Options) (r Result) {
 		w.checkDisaster()
 		w.remedy()
 	}
-	return Result{Seed: o.Seed, Trace: w.hash, Counts: w.counts, Commands: w.broker.commands(), Happened: w.happened, Faults: w.faults}
+	return w.result()
+}
+
+func (w *World) result() Result {
+	return Result{
+		Seed: w.opts.Seed, Trace: w.hash, Counts: w.counts, Commands: w.broker.commands(), Happened: w.happened, Faults: w.faults,
+	}
 }
 
 func newWorld(o Options) (*World, error) {
