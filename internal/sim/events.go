@@ -200,9 +200,7 @@ func (w *World) retain() {
 	}
 	if f := w.broker.part(feedbackTopic, shard); f.end() > f.start && w.rng.IntN(4) == 0 {
 		f.start += w.rng.Int64N(f.end() - f.start)
-		for _, s := range w.sends {
-			s.oldFeedback = true
-		}
+		w.dropped++
 	}
 }
 

@@ -31,7 +31,7 @@ func (l *ledger) checkReceipt(s *send) {
 	w := l.w
 	ctx, cancel := context.WithTimeout(context.Background(), w.patience())
 	defer cancel()
-	if s.oldFeedback { // what the queue said of it was dropped before anybody asked
+	if s.dropped < w.dropped { // what the queue said of it was dropped before anybody asked
 		return
 	}
 	out, err := s.receipt.Wait(ctx)

@@ -11,16 +11,16 @@ import (
 
 // send is one call of Send.
 type send struct {
-	proc        *proc
-	starts      int // of the process
-	id          uuid.UUID
-	command     decider
-	key         string
-	basis       *uint64
-	receipt     *cqrs.Receipt
-	err         error
-	ended       bool
-	oldFeedback bool // retention dropped feedback after it was sent
+	proc    *proc
+	starts  int // of the process
+	id      uuid.UUID
+	command decider
+	key     string
+	basis   *uint64
+	receipt *cqrs.Receipt
+	err     error
+	ended   bool
+	dropped int // how often retention had dropped feedback before
 }
 
 var names = []string{"a", "b", "c", "d"}
@@ -132,7 +132,7 @@ func (s *send) place() string {
 
 func (p *proc) sendTo(s *send) {
 	w := p.w
-	s.proc, s.starts = p, p.starts
+	s.proc, s.starts, s.dropped = p, p.starts, w.dropped
 	options := []cqrs.SendOption{cqrs.WithID(s.id), cqrs.WithKey(s.key)}
 	if s.basis != nil {
 		options = append(options, cqrs.WithBasis(*s.basis))

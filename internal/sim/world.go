@@ -84,6 +84,7 @@ type World struct {
 	told            []map[[32]byte]bool      // by shard: commands that the feedback queue told of
 	sends           []*send
 	toSend          int
+	dropped         int // how often retention dropped feedback
 	oldSends        int // sends that are too old to come again
 	epoch           int
 	disaster        kind // what has happened, after which nobody may go on who has seen what was before
