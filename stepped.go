@@ -101,6 +101,13 @@ func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
 
 func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg().position().offset }
 
+func (p *stepped) CommitBy(fn func(shard int, tx *bbolt.Tx) error) {
+	p.rt.sim.commit = fn
+	for n, file := range p.rt.files[:len(p.rt.shards)] {
+		p.rt.sim.take(file, n)
+	}
+}
+
 func (p *stepped) Crash() {
 	for _, s := range p.rt.shards {
 		s.batch.rollback()

@@ -39,6 +39,9 @@ type Process interface {
 	// Reached is the offset up to which the shard's aggregate has read the log.
 	Reached(shard int) int64
 
+	// CommitBy is How's Commit from now on.
+	CommitBy(fn func(shard int, tx *bbolt.Tx) error)
+
 	// Crash ends the process as a kill would: nothing is finished, told or committed. The data folder can then be opened again.
 	Crash()
 
