@@ -52,7 +52,7 @@ faults:
 	$(GO) run ./internal/figures docs/faults.md mutants < "$$counted"
 
 soak:
-	$(GO) test -count 1 -timeout 0 -run TestHistories -v ./sim -histories $(N)
+	$(GO) test -count 1 -timeout 0 -run TestHistories -v ./sim -histories $(N) -for 0
 
 soak-kills:
 	CQRS_TEST_KILLS=$(N) $(GO) test -count 1 -timeout 0 -run TestKilledAtEveryStep .

@@ -111,10 +111,19 @@ func (r *reader) addRecord(record *store.Record) error {
 func (r *reader) room() *Commit {
 	p := &r.part
 	if p.commits == nil {
-		p.commits, p.digests = make([]Commit, 0, partCommits), make([]Digest, 0, partCommits)
-		r.values = make([]Event, partCommits)
+		n := r.partSize()
+		p.commits, p.digests = make([]Commit, 0, n), make([]Digest, 0, n)
+		r.values = make([]Event, n)
 	}
 	return &p.commits[:len(p.commits)+1][len(p.commits)]
+}
+
+// partSize is how many commits are handed over together, at most. In a simulation it is few, so that there are several parts.
+func (r *reader) partSize() int {
+	if r.alone {
+		return 5
+	}
+	return partCommits
 }
 
 // added counts the commit that was put into the room.
@@ -129,10 +138,9 @@ func (r *reader) added(c *Commit, data []byte) error {
 	return nil
 }
 
-// full tells that the part is to be handed over. In a simulation it is small, so that there are several.
+// full tells that the part is to be handed over.
 func (r *reader) full() bool {
-	n := len(r.part.commits)
-	return n == partCommits || r.part.size >= partBytes || r.alone && n == 5
+	return len(r.part.commits) == r.partSize() || r.part.size >= partBytes
 }
 
 // handOver is false when nobody takes parts any more.

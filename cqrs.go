@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +27,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
@@ -193,6 +193,7 @@ type Runtime struct {
 	receipts receipts
 	owns     []func() error  // closes what Open opened beside the files
 	stepped  bool            // nothing runs in the background: see package steps
+	sim      *stepping       // says more, then
 	life     context.Context // of what runs in the background; ends with Close
 	end      context.CancelFunc
 
@@ -204,15 +205,16 @@ type Runtime struct {
 
 // Open opens the data folder, making it when it is not there. All faults of the Config come in one error. One
 // process at a time can have a folder open: another gets ErrLocked.
-func Open(dir string, config Config) (*Runtime, error) { return open(dir, config, false) }
+func Open(dir string, config Config) (*Runtime, error) { return open(dir, config, nil) }
 
-func open(dir string, config Config, stepped bool) (*Runtime, error) {
+// open opens a runtime that runs by itself, or that a simulation runs step by step.
+func open(dir string, config Config, sim *stepping) (*Runtime, error) {
 	cfg := config.withDefaults()
-	types, err := newRegistry(cfg)
+	types, err := sim.registry(cfg)
 	if err := errors.Join(err, cfg.check()); err != nil {
 		return nil, fmt.Errorf("cqrs: open %s: %w", dir, err)
 	}
-	rt := &Runtime{cfg: cfg, types: types, stepped: stepped, receipts: receipts{max: cfg.MaxInFlight, waiting: map[uuid.UUID]*Receipt{}}}
+	rt := &Runtime{cfg: cfg, types: types, stepped: sim != nil, sim: sim, receipts: receipts{max: cfg.MaxInFlight, waiting: map[uuid.UUID]*Receipt{}}}
 	rt.life, rt.end = context.WithCancel(context.Background())
 	if err := rt.open(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("cqrs: open %s: %w", dir, err), rt.closeFiles())
@@ -317,7 +319,7 @@ func (rt *Runtime) openFiles(dir string) error {
 	}
 	for n := rt.cfg.Shards - 1; n >= 0; n-- { // the last one first: it tells how many there are to be, if the making is cut short
 		file, err := boltfile.Open(filepath.Join(dir, shardFile(n)), boltfile.Options{
-			Kind: "cqrs-shard", Timeout: rt.cfg.LockTimeout, NoSync: rt.cfg.NoSync,
+			Kind: "cqrs-shard", Timeout: rt.cfg.LockTimeout, NoSync: rt.cfg.NoSync || mutant.Is("files not synced"),
 		})
 		if errors.Is(err, boltfile.ErrLocked) {
 			return fmt.Errorf("%w: %w", ErrLocked, err)
@@ -325,6 +327,7 @@ func (rt *Runtime) openFiles(dir string) error {
 		if err != nil {
 			return err
 		}
+		rt.sim.take(file, n)
 		rt.files = append(rt.files, file)
 	}
 	slices.Reverse(rt.files)
@@ -360,7 +363,7 @@ func (rt *Runtime) openShards(dir string) error {
 func (rt *Runtime) openMains(files []*boltfile.File) (aggs, nexts []*aggregate, err error) {
 	aggs, nexts = make([]*aggregate, len(files)), make([]*aggregate, len(files))
 	errs := make([]error, len(files))
-	room := make(chan struct{}, runtime.GOMAXPROCS(0))
+	room := make(chan struct{}, rt.sim.atOnce())
 	var all sync.WaitGroup
 	for n, file := range files {
 		room <- struct{}{}

@@ -51,7 +51,7 @@ func newPair(t *testing.T) *pairOf {
 	cfg := counterConfig()
 	cfg.Queue, cfg.Store = q, p.store
 	for name, process := range map[string]*steps.Process{"a": &p.a, "b": &p.b} {
-		if *process, err = steps.Open(filepath.Join(dir, name), cfg); err != nil {
+		if *process, err = steps.Open(filepath.Join(dir, name), cfg, steps.How{}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { (*process).Close() })

@@ -13,6 +13,7 @@ import (
 
 	boltqueue "github.com/cqrs-server/cqrs/queue/bolt"
 	boltstore "github.com/cqrs-server/cqrs/store/bolt"
+	"go.etcd.io/bbolt"
 )
 
 // Two processes on one queue and one store, run step by step: a seed chooses who steps, who crashes, and which commit of a file fails, and how.
@@ -52,7 +53,7 @@ func newStepWorld(t *testing.T, seed uint64) *stepWorld {
 
 func (w *stepWorld) open(i int) {
 	w.t.Helper()
-	p, err := steps.Open(filepath.Join(w.dir, fmt.Sprint(i)), w.cfg)
+	p, err := steps.Open(filepath.Join(w.dir, fmt.Sprint(i)), w.cfg, steps.How{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -71,16 +72,16 @@ func (w *stepWorld) crash(i int) { w.nodes[i].Crash() }
 
 // failCommits has one commit in ten fail; of those, half take place all the same.
 func (w *stepWorld) failCommits(i int) {
-	w.nodes[i].CommitBy(func(_ int, commit func() error) error {
+	w.nodes[i].CommitBy(func(_ int, tx *bbolt.Tx) error {
 		if w.random.IntN(10) > 0 {
-			return commit()
+			return tx.Commit()
 		}
 		w.failed++
 		lost := errors.New("a lost disk")
 		if w.random.IntN(2) == 0 {
 			return lost
 		}
-		return errors.Join(lost, commit())
+		return errors.Join(lost, tx.Commit())
 	})
 }
 
@@ -144,7 +145,7 @@ func viewText(t *testing.T, v cqrs.View) (text string) {
 
 func (w *stepWorld) drain() {
 	for i := range w.nodes {
-		w.nodes[i].CommitBy(func(_ int, commit func() error) error { return commit() })
+		w.nodes[i].CommitBy(func(_ int, tx *bbolt.Tx) error { return tx.Commit() })
 	}
 	for range 500 {
 		w.step(0)

@@ -3,8 +3,10 @@ package cqrs
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
+	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/steps"
 	"github.com/cqrs-server/cqrs/workflow"
 	"go.etcd.io/bbolt"
@@ -15,12 +17,45 @@ func init() { steps.Open = openStepped }
 // stepped is a runtime that is run step by step (see package steps).
 type stepped struct{ rt *Runtime }
 
-func openStepped(dir string, config any) (steps.Process, error) {
+// stepping is how a simulation opens a runtime; nil is how a program does.
+type stepping struct {
+	like   *Runtime // an earlier one of the same program, or nil
+	commit func(shard int, tx *bbolt.Tx) error
+}
+
+// registry is that of the earlier one: to make it takes longer than all else that Open does.
+func (s *stepping) registry(cfg Config) (*registry, error) {
+	if s == nil || s.like == nil {
+		return newRegistry(cfg)
+	}
+	return s.like.types, nil
+}
+
+// take has the simulation make the commits of a shard's file.
+func (s *stepping) take(file *boltfile.File, shard int) {
+	if s != nil && s.commit != nil {
+		file.CommitBy(func(tx *bbolt.Tx) error { return s.commit(shard, tx) })
+	}
+}
+
+// atOnce is how many aggregates are opened at a time.
+func (s *stepping) atOnce() int {
+	if s != nil {
+		return 1
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+func openStepped(dir string, config any, how steps.How) (steps.Process, error) {
 	cfg, ok := config.(Config)
 	if !ok || cfg.Queue == nil && cfg.Store == nil {
 		return nil, fmt.Errorf("cqrs: steps are for a Config with a Queue or a Store, and %T was given", config)
 	}
-	rt, err := open(dir, cfg, true)
+	sim := &stepping{commit: how.Commit}
+	if earlier, ok := how.Like.(*stepped); ok {
+		sim.like = earlier.rt
+	}
+	rt, err := open(dir, cfg, sim)
 	if err != nil {
 		return nil, err
 	}
@@ -66,11 +101,10 @@ func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
 
 func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg().position().offset }
 
-func (p *stepped) CommitBy(fn func(shard int, commit func() error) error) {
-	for n, file := range p.rt.files {
-		if n < len(p.rt.shards) {
-			file.CommitBy(func(tx *bbolt.Tx) error { return fn(n, tx.Commit) })
-		}
+func (p *stepped) CommitBy(fn func(shard int, tx *bbolt.Tx) error) {
+	p.rt.sim.commit = fn
+	for n, file := range p.rt.files[:len(p.rt.shards)] {
+		p.rt.sim.take(file, n)
 	}
 }
 

@@ -19,7 +19,7 @@ func TestTakeOverKeepsState(t *testing.T) {
 	defer archive.Close()
 	cfg := Config{Version: "1", Store: archive, NoSync: true, Log: slog.New(slog.DiscardHandler)}
 	dir := t.TempDir()
-	rt, err := open(dir, cfg, true)
+	rt, err := open(dir, cfg, &stepping{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestTakeOverKeepsState(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg.Next = &Aggregate{Version: "2", Aggregator: ignore{}}
-	if rt, err = open(dir, cfg, true); err != nil {
+	if rt, err = open(dir, cfg, &stepping{}); err != nil {
 		t.Fatal(err)
 	}
 	defer rt.Close()

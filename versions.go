@@ -349,15 +349,19 @@ func (r *rowTx) putBack(s *undoStep) error {
 // arena hands out byte slices for values that bbolt keeps until the transaction ends.
 type arena struct{ block []byte }
 
-const arenaBlock = 64 << 10
+// Blocks become larger from one to the next: most transactions hold little.
+const (
+	smallBlock = 1 << 10
+	largeBlock = 64 << 10
+)
 
 // take gives an empty slice with room for n bytes.
 func (a *arena) take(n int) []byte {
-	if n > arenaBlock/4 {
+	if n > largeBlock/4 {
 		return make([]byte, 0, n)
 	}
 	if cap(a.block)-len(a.block) < n {
-		a.block = make([]byte, 0, arenaBlock)
+		a.block = make([]byte, 0, max(smallBlock, 4*n, min(4*cap(a.block), largeBlock)))
 	}
 	at := len(a.block)
 	a.block = a.block[:at+n]

@@ -17,14 +17,12 @@ import (
 	"github.com/cqrs-server/cqrs/internal/sim"
 )
 
-const (
-	within = 600 // so many histories must find each mutant
-	sample = 32  // so many are counted for the table
-)
+const sample = 32 // so many histories are counted for the table
 
 var (
-	only  = flag.String("mutant", "", "hunt this mutant only")
-	table = flag.String("table", "", "the file for the table of mutants; testdata/mutants.txt is written anew too")
+	within = flag.Uint64("within", 600, "so many histories must find each mutant whose history is not known")
+	prey   = flag.String("mutant", "", "hunt this mutant only")
+	table  = flag.String("table", "", "the file for the table of mutants; testdata/mutants.txt is written anew too")
 )
 
 //go:embed testdata/mutants.txt
@@ -56,7 +54,7 @@ func hunt(name string) (c catch) {
 		}
 	}
 	c.sample = sample
-	for tried := uint64(0); tried < within; tried += sample {
+	for tried := uint64(0); tried < *within; tried += sample {
 		s := runMany(tried+1, sample)
 		if tried == 0 {
 			c.found = len(s.failed)
@@ -76,20 +74,20 @@ func hunt(name string) (c catch) {
 func TestMutantsAreFound(t *testing.T) {
 	var rows, seeds strings.Builder
 	for _, name := range sim.Mutants {
-		if *only != "" && *only != name {
+		if *prey != "" && *prey != name {
 			continue
 		}
 		c := hunt(name)
 		if len(c.first.Faults) == 0 {
-			t.Errorf("mutant %q lives on after %d histories", name, within)
+			t.Errorf("mutant %q lives on after %d histories", name, *within)
 			continue
 		}
 		invariant, _, _ := strings.Cut(c.first.Faults[0], ":")
-		t.Logf("%-50s seed %3d: %.150s", name, c.first.Seed, c.first.Faults[0])
+		t.Logf("%-50s seed %3d, %d of %d: %.150s", name, c.first.Seed, c.found, c.sample, c.first.Faults[0])
 		fmt.Fprintf(&rows, "%s\tfound by %d of %d histories, first by seed %d (invariant %s)\n", name, c.found, c.sample, c.first.Seed, invariant)
 		fmt.Fprintf(&seeds, "%s\t%d\n", name, c.first.Seed)
 	}
-	if *table != "" && *only == "" {
+	if *table != "" && *prey == "" {
 		writeFile(t, *table, rows.String())
 		writeFile(t, "testdata/mutants.txt", seeds.String())
 	}

@@ -3,6 +3,7 @@ package sim_test
 import (
 	"flag"
 	"maps"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -18,13 +19,18 @@ import (
 
 var (
 	seed      = flag.Uint64("seed", 0, "run this history only, and tell what happens")
+	commands  = flag.Int("commands", 0, "of that history: how many are sent; 0: as always")
+	processes = flag.Int("processes", 0, "of that history: how many work shards, at most; 0: as many as the seed says")
+	without   = flag.String("without", "", "of that history: kinds of faults that are left out, with ; between them")
+	only      = flag.String("only", "", "of that history: the faults that happen, by their numbers, with , between them, or none; \"\": all")
+
 	first     = flag.Uint64("first", 1, "the first history")
-	histories = flag.Uint64("histories", 5000, "how many histories; 0: as many as fit into -for")
-	budget    = flag.Duration("for", 80*time.Second, "how long histories are run, with -histories 0")
+	histories = flag.Uint64("histories", 20000, "how many histories, at most; 0: as many as fit into -for")
+	budget    = flag.Duration("for", 4*time.Minute, "how long histories are run, but no fewer than 2000; 0: until all are")
 )
 
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(400) // a history holds little, and makes much
+	debug.SetGCPercent(1000) // a history holds little, and makes much
 	os.Exit(m.Run())
 }
 
@@ -36,12 +42,13 @@ func dir() string {
 	return ""
 }
 
-// TestSeed runs one history: go test ./sim -run TestSeed -seed N.
+// TestSeed runs one history: go test ./sim -run TestSeed -seed N -v.
 func TestSeed(t *testing.T) {
 	if *seed == 0 {
 		t.Skip("no -seed is given")
 	}
-	r := sim.Run(sim.Options{Seed: *seed, Trace: os.Stdout, Dir: dir()})
+	o := options(t)
+	r := sim.Run(o)
 	for _, f := range r.Faults {
 		t.Error(f)
 	}
@@ -70,16 +77,27 @@ func (s *sum) add(r sim.Result) {
 	}
 }
 
-// runMany runs histories on all cores.
-func runMany(from, n uint64) *sum { return runWith(from, n, sim.Options{}) }
+// limits say how many histories are run.
+type limits struct {
+	most  uint64
+	least uint64    // however long they take
+	until time.Time // zero: until all are run
+}
 
-func runWith(from, n uint64, o sim.Options) *sum {
+func (l limits) more(n uint64) bool {
+	return n < l.most && (n < l.least || l.until.IsZero() || time.Now().Before(l.until))
+}
+
+// runMany runs histories on all cores.
+func runMany(from, n uint64) *sum { return runWith(from, limits{most: n}, sim.Options{}) }
+
+func runWith(from uint64, l limits, o sim.Options) *sum {
 	s := &sum{counts: map[string]int{}}
 	var next atomic.Uint64
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
-			for i := next.Add(1) - 1; i < n; i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; l.more(i); i = next.Add(1) - 1 {
 				o := o
 				o.Seed, o.Dir = from+i, dir()
 				s.add(sim.Run(o))
@@ -97,13 +115,11 @@ func TestHistories(t *testing.T) {
 	}
 	began := time.Now()
 	s := runSome()
-	for _, r := range s.failed {
-		for _, f := range r.Faults {
-			t.Errorf("seed %d: %s", r.Seed, f)
-		}
-		t.Errorf("to see what happened: go test ./sim -run TestSeed -seed %d", r.Seed)
-	}
+	s.report(t)
 	t.Logf("%d histories with %d commands in %v", s.histories, s.commands, time.Since(began).Round(time.Second))
+	if n := *histories; !testing.Short() && n > 0 && uint64(s.histories) < n {
+		t.Logf("%d were asked for, and the time was over", n)
+	}
 	for _, k := range slices.Sorted(maps.Keys(s.counts)) {
 		t.Logf("%8d %s", s.counts[k], k)
 	}
@@ -117,7 +133,7 @@ func TestForgottenRefusals(t *testing.T) {
 	if *seed != 0 {
 		t.Skip("-seed asks for one history")
 	}
-	s := runWith(2750, 300, sim.Options{Forgetful: true})
+	s := runWith(2750, limits{most: 300}, sim.Options{Forgetful: true})
 	for _, r := range s.failed {
 		for _, f := range r.Faults {
 			if !strings.HasPrefix(f, "14:") && !strings.HasPrefix(f, "3:") {
@@ -130,40 +146,38 @@ func TestForgottenRefusals(t *testing.T) {
 	}
 }
 
+// least is how many histories are run, however long they take.
+const least = 2000
+
 // runSome runs as many histories as the flags say.
 func runSome() *sum {
-	if n := *histories; n > 0 {
-		if testing.Short() {
-			n = min(n, 400)
-		}
-		return runMany(*first, n)
+	l := limits{most: *histories, least: least}
+	if *budget > 0 {
+		l.until = time.Now().Add(*budget)
 	}
-	all := &sum{counts: map[string]int{}}
-	for began, next := time.Now(), *first; time.Since(began) < *budget; next += 32 {
-		all.merge(runMany(next, 32))
+	if l.most == 0 {
+		l.most, l.least = math.MaxUint64, 0
 	}
-	return all
-}
-
-func (s *sum) merge(o *sum) {
-	s.histories, s.commands, s.failed = s.histories+o.histories, s.commands+o.commands, append(s.failed, o.failed...)
-	for k, n := range o.counts {
-		s.counts[k] += n
+	if testing.Short() {
+		l = limits{most: min(l.most, 400)}
 	}
+	return runWith(*first, l, sim.Options{})
 }
 
 // enough histories meet each situation: one that never occurs is not tested.
-const enough = 500
+const enough = 1000
 
 // rare are the situations that must occur.
 var rare = []string{
 	"void commit", "void refusal", "duplicate commit in the log", "duplicate refusal in the log", "batch interleaved", "two owners",
 	"decided in the past: count", "decided in the past: edit", "refused: conflict", "refused: rejected", "refused: basis",
 	"refused: validation", "failed fold", "folded again", "dead letter sent again", "dead letter discarded", "dead letter, and then decided",
-	"foreign commit accepted", "id conflict told", "log dropped", "read of a pruned t", "history of rebuilds", "history without faults",
+	"foreign commit accepted", "id conflict told", "log dropped", "read of a pruned t", "history of rebuilds",
+	"history of owners that overtake each other", "history without faults",
 	"receipt: accepted", "receipt: rejected", "receipt: id-conflict", "receipt: process-command", "sent twice",
 	"other payload under the same id", "send of unknown outcome", "send refused",
 	"stopped after: topics made anew", "stopped after: log truncated", "stopped after: commands made anew",
+	"work went on after: topics made anew", "work went on after: log truncated", "work went on after: commands made anew",
 }
 
 func (s *sum) checkRare(t *testing.T) {

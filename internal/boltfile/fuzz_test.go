@@ -30,7 +30,7 @@ func FuzzHead(f *testing.F) {
 		if err := checkSize(bytes.NewReader(head), size); err != nil {
 			return
 		}
-		if m, ok := newestMeta(head); !ok || m.highWater*m.pageSize > size {
+		if m, ok, _ := newestMeta(bytes.NewReader(head)); !ok || m.highWater*m.pageSize > size {
 			t.Errorf("a head of %+v passed for a file of %d bytes", m, size)
 		}
 	})

@@ -1,6 +1,7 @@
 package boltfile
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -20,7 +21,6 @@ const (
 	checksumAt   = 56
 	largestPage  = 1 << 16
 	smallestPage = 1 << 10
-	headSize     = largestPage + metaAt + metaSize
 	mostPages    = 1 << 46 // times the largest page: what an int64 holds
 )
 
@@ -42,18 +42,17 @@ func checkWhole(path string) error {
 	return checkSize(file, info.Size())
 }
 
-func checkSize(file io.Reader, size int64) error {
+func checkSize(file io.ReaderAt, size int64) error {
 	_, err := metaOf(file, size)
 	return err
 }
 
 // metaOf gives the header of a file of that size.
-func metaOf(file io.Reader, size int64) (metaPage, error) {
-	head, err := io.ReadAll(io.LimitReader(file, headSize))
+func metaOf(file io.ReaderAt, size int64) (metaPage, error) {
+	meta, ok, err := newestMeta(file)
 	if err != nil {
-		return metaPage{}, err
+		return meta, err
 	}
-	meta, ok := newestMeta(head)
 	if !ok {
 		return meta, fmt.Errorf("%w: it has no valid bbolt header", ErrDamaged)
 	}
@@ -64,19 +63,19 @@ func metaOf(file io.Reader, size int64) (metaPage, error) {
 }
 
 // newestMeta is the valid meta page that bbolt will go by.
-func newestMeta(head []byte) (newest metaPage, ok bool) {
-	newest, ok = metaPageAt(head, 0)
+func newestMeta(file io.ReaderAt) (newest metaPage, ok bool, err error) {
+	newest, ok, err = metaPageAt(file, 0)
 	sizes := []int64{newest.pageSize}
 	if !ok {
 		sizes = pageSizes()
 	}
 	for _, size := range sizes {
-		second, ok2 := metaPageAt(head, size)
-		if ok2 && (!ok || second.txid > newest.txid) {
-			return second, true
+		second, ok2, err2 := metaPageAt(file, size)
+		if err = errors.Join(err, err2); ok2 && (!ok || second.txid > newest.txid) {
+			return second, true, err
 		}
 	}
-	return newest, ok
+	return newest, ok, err
 }
 
 func pageSizes() (sizes []int64) {
@@ -96,19 +95,23 @@ func (m metaPage) sane() bool {
 	return m.pageSize >= smallestPage && m.pageSize <= largestPage && m.highWater > 2 && m.highWater < mostPages
 }
 
-func metaPageAt(head []byte, at int64) (m metaPage, ok bool) {
-	if at+metaAt+metaSize > int64(len(head)) {
-		return m, false
+// metaPageAt reads the meta page at an offset. It is not ok when there is none.
+func metaPageAt(file io.ReaderAt, at int64) (m metaPage, ok bool, err error) {
+	var page [metaSize]byte
+	if _, err := file.ReadAt(page[:], at+metaAt); errors.Is(err, io.EOF) {
+		return m, false, nil
+	} else if err != nil {
+		return m, false, err
 	}
-	buf := head[at+metaAt:][:metaSize]
+	buf := page[:]
 	sum := fnv.New64a()
 	sum.Write(buf[:checksumAt])
 	if order.Uint32(buf) != metaMagic || order.Uint64(buf[checksumAt:]) != sum.Sum64() {
-		return m, false
+		return m, false, nil
 	}
 	m.pageSize = int64(order.Uint32(buf[pageSizeAt:]))
 	m.root = int64(order.Uint64(buf[rootAt:]))
 	m.highWater = int64(order.Uint64(buf[highWaterAt:]))
 	m.txid = order.Uint64(buf[txidAt:])
-	return m, m.sane()
+	return m, m.sane(), nil
 }

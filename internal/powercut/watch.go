@@ -1,10 +1,11 @@
 package powercut
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
-	"strings"
 	"sync"
 	"unsafe"
 
@@ -19,6 +20,7 @@ type Watcher struct {
 	top string
 
 	once  sync.Mutex
+	fast  bool
 	seen  map[*bbolt.DB]*watched
 	nodes map[string]int // of folders
 }
@@ -28,6 +30,7 @@ type watched struct {
 	db    *bbolt.DB
 	node  int
 	size  int64
+	syncs bool // the program has bbolt fsync
 	write func([]byte, int64) (int, error)
 }
 
@@ -36,28 +39,39 @@ func Watch(top string) *Watcher {
 	return &Watcher{top: top, seen: map[*bbolt.DB]*watched{}, nodes: map[string]int{".": Root}}
 }
 
+// WatchFast is Watch, where nobody cuts the power to the real disk: fsyncs that the program asks bbolt for are noted, and not done.
+func WatchFast(top string) *Watcher {
+	w := Watch(top)
+	w.fast = true
+	return w
+}
+
 // Commit commits a transaction, in place of its own Commit.
 func (w *Watcher) Commit(tx *bbolt.Tx) error {
-	db, err := w.database(tx.DB())
+	db, err := w.database(tx)
 	if err != nil {
 		return err
 	}
 	err = tx.Commit()
-	if err == nil && !db.db.NoSync {
+	if err == nil && db.syncs {
 		db.rec.add(Op{Kind: Sync, Node: db.node})
 	}
 	return err
 }
 
-func (w *Watcher) database(db *bbolt.DB) (*watched, error) {
+func (w *Watcher) database(tx *bbolt.Tx) (*watched, error) {
+	db := tx.DB()
 	w.once.Lock()
 	defer w.once.Unlock()
 	if at := w.seen[db]; at != nil {
 		return at, nil
 	}
-	at := &watched{rec: &w.Recorder, db: db, node: w.node()}
-	if err := w.begin(at, db.Path()); err != nil {
+	at := &watched{rec: &w.Recorder, db: db, node: w.node(), syncs: !db.NoSync}
+	if err := w.begin(at, db.Path(), tx.Size()); err != nil {
 		return nil, err
+	}
+	if w.fast {
+		db.NoSync = true
 	}
 	// The function that bbolt writes with is a field of its own.
 	field := reflect.ValueOf(db).Elem().FieldByName("ops").FieldByName("writeAt")
@@ -67,9 +81,9 @@ func (w *Watcher) database(db *bbolt.DB) (*watched, error) {
 	return at, nil
 }
 
-// begin puts the file as it is in the place of what had its name.
-func (w *Watcher) begin(at *watched, path string) error {
-	content, err := os.ReadFile(path)
+// begin puts the file as it is in the place of what had its name. Of its bytes no more than size are in use.
+func (w *Watcher) begin(at *watched, path string, size int64) error {
+	content, length, err := readUpTo(path, size)
 	if err != nil {
 		return err
 	}
@@ -77,11 +91,11 @@ func (w *Watcher) begin(at *watched, path string) error {
 	if err != nil {
 		return err
 	}
-	at.size = int64(len(content))
+	at.size = length
 	dir, name := w.folder(filepath.Dir(within)), filepath.Base(within)
 	for _, op := range []Op{
 		{Kind: Make, Node: at.node, Dir: dir, Name: name + ".new"},
-		{Kind: Write, Node: at.node, Data: []byte(strings.TrimRight(string(content), "\x00"))},
+		{Kind: Write, Node: at.node, Data: bytes.TrimRight(content, "\x00")},
 		{Kind: Truncate, Node: at.node, Off: at.size},
 		{Kind: Sync, Node: at.node},
 		{Kind: Rename, Dir: dir, Name: name + ".new", To: name},
@@ -90,6 +104,21 @@ func (w *Watcher) begin(at *watched, path string) error {
 		w.add(op)
 	}
 	return nil
+}
+
+func readUpTo(path string, size int64) (content []byte, length int64, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	content = make([]byte, min(size, info.Size()))
+	_, err = io.ReadFull(file, content)
+	return content, info.Size(), err
 }
 
 func (w *Watcher) folder(path string) int {
@@ -107,10 +136,11 @@ func (at *watched) writeAt(data []byte, off int64) (int, error) {
 	if err := at.noteGrowth(); err != nil {
 		return 0, err
 	}
-	if header := off < 2*int64(at.db.Info().PageSize); header && !at.db.NoSync {
+	if header := off < 2*int64(at.db.Info().PageSize); header && at.syncs {
 		at.rec.add(Op{Kind: Sync, Node: at.node})
 	}
 	at.rec.add(Op{Kind: Write, Node: at.node, Off: off, Data: append([]byte(nil), data...)})
+	at.size = max(at.size, off+int64(len(data)))
 	return at.write(data, off)
 }
 
@@ -122,7 +152,9 @@ func (at *watched) noteGrowth() error {
 	if info.Size() != at.size {
 		at.size = info.Size()
 		at.rec.add(Op{Kind: Truncate, Node: at.node, Off: at.size})
-		at.rec.add(Op{Kind: Sync, Node: at.node})
+		if at.syncs {
+			at.rec.add(Op{Kind: Sync, Node: at.node})
+		}
 	}
 	return nil
 }

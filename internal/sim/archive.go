@@ -72,7 +72,7 @@ func (a *archive) outcome(records []store.Record) error {
 		_ = a.keepAll(records)
 		return errStore
 	case w.happens(storePart):
-		for _, i := range w.rng.Perm(len(records))[:w.rng.IntN(len(records)+1)] {
+		for _, i := range w.lot.Perm(len(records))[:w.lot.IntN(len(records)+1)] {
 			_ = a.keep(&records[i])
 		}
 		return errStore
@@ -113,7 +113,7 @@ func (a *archive) reading(what string) error {
 	if a.w.ticks < a.downUntil {
 		return errThrottled
 	}
-	if a.w.happens(storeReadFails) {
+	if a.w.draw(storeReadFails) {
 		return errStore
 	}
 	return nil

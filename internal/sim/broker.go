@@ -37,6 +37,8 @@ type partition struct {
 	start     int64
 	msgs      []queue.Message // all, by offset
 	by        []*proc         // who appended them; nil: another program
+	heard     []heard         // what they say, of processes' feedback
+	given     map[int64]int   // how often an owner was given a command, by offset
 	reached   []uint64        // the t that somebody had come to when they were
 	committed int64
 	highest   int64 // the highest committed
@@ -123,7 +125,7 @@ func (b *broker) land() {
 // overtakes draws whether what is still on its way to a partition lands in the midst of what is appended now.
 func (b *broker) overtakes(topic string, shard int) bool {
 	for _, f := range b.late {
-		if f.topic == topic && f.shard == shard && b.w.rates[appendSplit] > 0 && b.w.rng.IntN(3) == 0 {
+		if f.topic == topic && f.shard == shard && b.w.has(appendSplit) && b.w.rng.IntN(3) == 0 {
 			b.w.count("an append overtaken by an earlier one")
 			return true
 		}
@@ -198,7 +200,7 @@ func (l *link) append(topic string, shard int, msgs []queue.Message) error {
 		l.add(topic, shard, msgs)
 		return unknown()
 	case len(msgs) > 1 && w.happens(appendPart):
-		l.add(topic, shard, msgs[:1+w.rng.IntN(len(msgs)-1)])
+		l.add(topic, shard, msgs[:1+w.lot.IntN(len(msgs)-1)])
 		return unknown()
 	case len(msgs) > 1 && (w.happens(appendSplit) || l.b.overtakes(topic, shard)):
 		at := 1 + w.rng.IntN(len(msgs)-1)
@@ -219,7 +221,7 @@ func (l *link) add(topic string, shard int, msgs []queue.Message) {
 }
 
 func (l *link) later(topic string, shard int, msgs []queue.Message) {
-	l.b.late = append(l.b.late, flight{topic, shard, l.proc, cloneMessages(msgs), l.b.w.ticks + l.b.w.rng.IntN(400)})
+	l.b.late = append(l.b.late, flight{topic, shard, l.proc, cloneMessages(msgs), l.b.w.ticks + l.b.w.lot.IntN(400)})
 }
 
 func (l *link) Read(ctx context.Context, topic string, shard int, from int64, most int) ([]queue.Message, error) {
@@ -265,8 +267,18 @@ func (l *link) Poll(topic string, shard int, from int64, most int) ([]queue.Mess
 		return nil, nil
 	}
 	msgs, err := l.b.read(topic, shard, from, most)
+	l.b.part(topic, shard).give(msgs)
 	w.after("poll " + topic)
 	return msgs, err
+}
+
+func (p *partition) give(msgs []queue.Message) {
+	if p.given == nil {
+		p.given = map[int64]int{}
+	}
+	for i := range msgs {
+		p.given[msgs[i].Offset]++
+	}
 }
 
 func (l *link) Notify(string, int, func()) (stop func()) { return func() {} }
@@ -328,7 +340,7 @@ func (l *link) Own(context.Context, string, func(context.Context, int) error) er
 func (l *link) Shards(context.Context, string) (int, error) { return l.b.w.shards, nil }
 
 func (l *link) Identity(_ context.Context, topic string) (string, error) {
-	return fmt.Sprintf("%s-%d", topic, l.b.topics[topic].id), nil
+	return topic + "-" + strconv.Itoa(l.b.topics[topic].id), nil
 }
 
 func (l *link) Limit() int { return 1 << 20 }

@@ -178,7 +178,7 @@ func (l *ledger) checkOutcome(q *request, t *told, dead []letter) {
 	accepted = accepted && l.accepted[at-1].Payload == q.payload
 	no, refused := l.refused[q.id]
 	refused = refused && no.payload == q.payload
-	outcomes := 0
+	outcomes, again := 0, false
 	if accepted {
 		outcomes++
 	}
@@ -202,6 +202,7 @@ func (l *ledger) checkOutcome(q *request, t *told, dead []letter) {
 			outcomes++
 		case tag == "basis": // it says how far the shard was, and no more: the command may come again when it is further
 			l.w.count("refused: basis")
+			again = again || accepted || refused
 		case !refused:
 			l.w.fault("14: feedback says that command %s (%s) was refused (%s), and the log does not", q.id, q.typ, tag)
 		}
@@ -212,10 +213,14 @@ func (l *ledger) checkOutcome(q *request, t *told, dead []letter) {
 	if t.dead {
 		if outcomes > 0 { // a dead letter may be sent again, and a command that ended so may be delivered again
 			l.w.count("dead letter, and then decided")
+			again = true
 		}
 		if !slices.ContainsFunc(dead, func(d letter) bool { return d.Err != nil && d.Err.Command == q.id }) {
 			l.w.fault("19: command %s (%s) failed, and there is no dead letter of it", q.id, q.typ)
 		}
+	}
+	if again && l.given(q) < 2 {
+		l.w.fault("14: command %s (%s) was given to owners once, and ended twice: accepted %v, refused %v, told %+v", q.id, q.typ, accepted, refused, *t)
 	}
 	if outcomes > 1 {
 		l.w.count("two outcomes")
@@ -223,10 +228,18 @@ func (l *ledger) checkOutcome(q *request, t *told, dead []letter) {
 	}
 }
 
+// given is how often owners were given a command, all that have its id and payload taken together.
+func (l *ledger) given(q *request) (n int) {
+	for _, r := range l.byPlace[placeOf(q.id, q.payload)] {
+		n += l.w.broker.part(commandsTopic, l.shard).given[r.offset]
+	}
+	return n
+}
+
 // hear reads the whole feedback queue, also what retention has dropped.
 func (l *ledger) hear() map[[32]byte]*told {
 	said := map[[32]byte]*told{}
-	for _, f := range l.w.feedbackOf(l.shard) {
+	for _, f := range l.w.broker.part(feedbackTopic, l.shard).heard {
 		place := placeOf(f.command, f.payload)
 		t := said[place]
 		if t == nil {
@@ -254,7 +267,7 @@ func (l *ledger) checkBasis(place [32]byte, e *cqrs.Error) {
 		return
 	}
 	for _, q := range l.byPlace[place] {
-		if q.basis == nil || *q.basis > l.w.broker.part(commandsTopic, l.shard).reached[q.offset] {
+		if q.basis == nil || q.offset < l.new || *q.basis > l.w.broker.part(commandsTopic, l.shard).reached[q.offset] {
 			return
 		}
 	}

@@ -21,21 +21,26 @@ type stand struct {
 }
 
 func (w *World) planDisaster() {
-	if w.rng.IntN(10) == 0 && len(w.rates) > 0 {
+	if w.rng.IntN(10) == 0 && w.faulty() {
 		w.disasterAt = 300 + w.rng.IntN(2000)
-		w.plannedDisaster = []string{madeAnew, truncated, commandsAnew}[w.rng.IntN(3)]
+		w.plannedDisaster = []kind{madeAnew, truncated, commandsAnew}[w.rng.IntN(3)]
 	}
 }
 
 func (w *World) maybeDisaster() {
-	if w.disasterAt == 0 || w.ticks < w.disasterAt || w.disaster != "" {
+	if w.disasterAt == 0 || w.ticks < w.disasterAt || w.disaster != none {
 		return
 	}
-	w.disaster = w.plannedDisaster
-	w.note("disaster", w.disaster)
-	w.count(w.disaster)
-	for _, kind := range []string{folderLost, snapshotBack, retention, offsetsBack} {
-		delete(w.rates, kind)
+	id := FaultID{int(w.plannedDisaster), 1}
+	if w.chances[w.plannedDisaster].off || !w.opts.wants(id) {
+		w.disasterAt = 0
+		return
+	}
+	w.disaster, w.happened = w.plannedDisaster, append(w.happened, id)
+	w.note("disaster", w.disaster.String())
+	w.count(w.disaster.String())
+	for _, k := range []kind{folderLost, snapshotBack, versionChanged, retention, offsetsBack} {
+		w.chances[k].rate = 0
 	}
 	w.broker.late = nil
 	for n := range w.shards {
@@ -79,7 +84,11 @@ func (b *broker) makeAnew(names []string) {
 		t := b.topics[name]
 		t.id += 100
 		for n := range t.shards {
-			t.shards[n] = &partition{}
+			p := &partition{}
+			if b.w.rng.IntN(2) == 0 { // offsets may outlive their topic
+				p.committed = t.shards[n].committed
+			}
+			t.shards[n] = p
 		}
 	}
 }
@@ -153,5 +162,5 @@ func (w *World) checkStopped(p *proc, shard int, s *stand) {
 		w.fault("16: %s: process %d stops at t %d of shard %d and does not say why: %v", w.disaster, p.n, s.t, shard, err)
 		return
 	}
-	w.count("stopped after: " + w.disaster)
+	w.count("stopped after: " + w.disaster.String())
 }

@@ -12,6 +12,31 @@ import (
 	"github.com/cqrs-server/cqrs/store"
 )
 
+// happenings are what may happen at a tick, beside what happens within calls.
+var happenings = []struct {
+	kind kind
+	do   func(*World)
+}{
+	{rebalance, func(w *World) { w.assign(w.anyShard()) }},
+	{zombie, (*World).makeZombie},
+	{pausing, (*World).pauseOne},
+	{clockJump, (*World).jump},
+	{offsetsBack, (*World).setOffsetsBack},
+	{retention, (*World).retain},
+	{storeDown, (*World).takeStoreDown},
+	{foreignCommand, (*World).foreignCommand},
+	{foreignCommit, (*World).foreignCommit},
+	{garbageCommand, func(w *World) { w.garbage(commandsTopic) }},
+	{garbageEvent, func(w *World) { w.garbage(eventsTopic) }},
+	{garbageFeedback, func(w *World) { w.garbage(feedbackTopic) }},
+	{garbageLetter, func(w *World) { w.garbage(deadTopic) }},
+	{otherVersion, (*World).otherVersion},
+	{folderLost, (*World).loseFolder},
+	{snapshotBack, (*World).snapshots},
+	{codeChanged, (*World).changeCode},
+	{versionChanged, (*World).changeVersion},
+}
+
 // event lets something happen in the world around the processes.
 func (w *World) event() {
 	w.maybeDisaster()
@@ -20,31 +45,13 @@ func (w *World) event() {
 			w.restart(p)
 		}
 	}
-	for _, e := range []struct {
-		kind string
-		do   func()
-	}{
-		{rebalance, func() { w.assign(w.anyShard()) }},
-		{zombie, w.makeZombie},
-		{pausing, w.pauseOne},
-		{clockJump, w.jump},
-		{offsetsBack, w.setOffsetsBack},
-		{retention, w.retain},
-		{storeDown, w.takeStoreDown},
-		{foreignCommand, w.foreignCommand},
-		{foreignCommit, w.foreignCommit},
-		{garbageCommand, func() { w.garbage(commandsTopic) }},
-		{garbageEvent, func() { w.garbage(eventsTopic) }},
-		{garbageFeedback, func() { w.garbage(feedbackTopic) }},
-		{garbageLetter, func() { w.garbage(deadTopic) }},
-		{otherVersion, w.otherVersion},
-		{folderLost, w.loseFolder},
-		{snapshotBack, w.snapshots},
-		{codeChanged, w.changeCode},
-	} {
+	for _, e := range happenings {
 		if w.happens(e.kind) {
-			w.note(e.kind)
-			e.do()
+			w.note(e.kind.String())
+			before := w.rng
+			w.rng = w.lot
+			e.do(w)
+			w.rng = before
 		}
 	}
 	if w.rng.IntN(20) == 0 {
@@ -106,7 +113,7 @@ func (w *World) assign(shard int) {
 		next.gen[shard]++
 	}
 	for _, p := range up {
-		if p != next && p.believes[shard] && (w.rates[zombie] == 0 || w.rng.IntN(2) == 0) {
+		if p != next && p.believes[shard] && (!w.has(zombie) || w.rng.IntN(2) == 0) {
 			p.believes[shard] = false
 		}
 	}
@@ -193,9 +200,7 @@ func (w *World) retain() {
 	}
 	if f := w.broker.part(feedbackTopic, shard); f.end() > f.start && w.rng.IntN(4) == 0 {
 		f.start += w.rng.Int64N(f.end() - f.start)
-		for _, s := range w.sends {
-			s.oldFeedback = true
-		}
+		w.dropped++
 	}
 }
 
@@ -206,7 +211,8 @@ func (w *World) forget(shard int) bool {
 	if w.opts.Forgetful {
 		return true
 	}
-	if w.broker.settled(shard) < w.broker.part(eventsTopic, shard).end() || w.broker.handled(shard) < commands.end() || len(w.broker.late) > 0 || w.believers(shard) > 1 {
+	if w.broker.settled(shard) < w.broker.part(eventsTopic, shard).end() || w.broker.handled(shard) < commands.end() ||
+		len(w.broker.late) > 0 || w.believers(shard) > 1 {
 		return false
 	}
 	for _, p := range w.procs {
@@ -277,9 +283,9 @@ func (w *World) chase(shard int) {
 		return
 	}
 	w.count("sent from a t that the owner has not come to")
-	p.eager = true
+	p.eager = 2
 	for _, name := range []string{"shard", "send"} {
-		for range 16 {
+		for range 32 {
 			if k := p.worker(name, shard); k != nil {
 				w.resume(k)
 			}
@@ -346,4 +352,15 @@ func (w *World) changeCode() {
 	p := w.anyProc()
 	p.crash()
 	p.code = map[string]string{"1": "2", "2": "1"}[p.code]
+}
+
+// changeVersion starts a process with a new version of the aggregate: its tables are built anew from the store.
+func (w *World) changeVersion() {
+	p := w.anyProc()
+	p.crash()
+	p.versions++
+	p.version = fmt.Sprintf("v%d", p.versions)
+	if w.rng.IntN(3) == 0 { // with new code, as mostly
+		p.code = map[string]string{"1": "2", "2": "1"}[p.code]
+	}
 }

@@ -21,6 +21,8 @@ import (
 type ledger struct {
 	w        *World
 	shard    int
+	from     int64          // what is before that offset may be about commands that are gone
+	new      int64          // the commands before that offset may have ended in any way
 	accepted []store.Record // t is the index and one
 	at       []int64        // their offsets
 	digests  [][32]byte     // after t commits
@@ -51,6 +53,15 @@ type request struct {
 }
 
 func (w *World) readLedger(shard int) *ledger {
+	l := w.newLedger(shard)
+	for _, m := range w.broker.part(eventsTopic, shard).msgs {
+		l.take(m)
+	}
+	return l
+}
+
+// newLedger has read the commands.
+func (w *World) newLedger(shard int) *ledger {
 	l := &ledger{w: w, shard: shard, byID: map[uuid.UUID]uint64{}, refused: map[uuid.UUID]refusal{}, byPlace: map[[32]byte][]*request{}}
 	l.digests, l.states = [][32]byte{{}}, []*state{newState()}
 	for _, m := range w.broker.part(commandsTopic, shard).msgs {
@@ -62,9 +73,6 @@ func (w *World) readLedger(shard int) *ledger {
 			place := placeOf(r.id, r.payload)
 			l.byPlace[place] = append(l.byPlace[place], r)
 		}
-	}
-	for _, m := range w.broker.part(eventsTopic, shard).msgs {
-		l.take(m)
 	}
 	return l
 }
@@ -117,14 +125,22 @@ func (l *ledger) takeCommit(offset, knows int64, b []byte) {
 		l.w.count("void commit")
 		return
 	}
+	if c := l.accept(&r, b, offset); offset >= l.from {
+		l.checkCommit(c)
+	}
+}
+
+// accept folds a commit.
+func (l *ledger) accept(r *store.Record, b []byte, offset int64) *store.Record {
 	r.Shard, r.T = l.shard, uint64(len(l.accepted)+1)
 	h := sha256.New()
 	h.Write(l.digest())
 	h.Write(b)
 	l.digests = append(l.digests, [32]byte(h.Sum(nil)))
-	l.accepted, l.at = append(l.accepted, r), append(l.at, offset)
+	l.accepted, l.at = append(l.accepted, *r), append(l.at, offset)
 	l.byID[r.Command] = r.T
 	l.follow(&l.accepted[r.T-1])
+	return &l.accepted[r.T-1]
 }
 
 func (l *ledger) digest() []byte { return l.digests[len(l.digests)-1][:] }
@@ -148,13 +164,13 @@ func (l *ledger) takeRefusal(offset int64, b []byte) {
 	if json.Unmarshal(b[64:], r.err) != nil {
 		l.w.fault("7: the refusal of %s can't be read", id)
 	}
-	l.refused[id] = r
-	l.checkRefusal(id, &r)
+	if l.refused[id] = r; offset >= l.from {
+		l.checkRefusal(id, &r)
+	}
 }
 
-// follow checks an accepted commit against what the model decides, and folds it.
+// follow folds an accepted commit.
 func (l *ledger) follow(r *store.Record) {
-	l.checkCommit(r)
 	next := l.states[len(l.states)-1].clone()
 	for i, e := range r.Events {
 		if e.Type == "cqrs/refolded" {
@@ -202,7 +218,7 @@ func (l *ledger) refold(s *state, r *store.Record, i int) {
 	}
 }
 
-// checkCommit is invariants 4, 6 and 7.
+// checkCommit is invariants 4, 6 and 7: an accepted commit against what the model decides.
 func (l *ledger) checkCommit(r *store.Record) {
 	if r.Code == "foreign" {
 		l.w.count("foreign commit accepted")

@@ -10,17 +10,20 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/internal/powercut"
 	"github.com/cqrs-server/cqrs/internal/steps"
 	"github.com/google/uuid"
 )
 
 // proc is a process: it runs, crashes, and is started again on what it left.
 type proc struct {
-	w      *World
-	n      int
-	dir    string
-	code   string
-	sender bool // it has no folder, and works no shard
+	w        *World
+	n        int
+	dir      string
+	code     string
+	version  string // of the aggregate
+	versions int    // how many there were
+	sender   bool   // it has no folder, and works no shard
 
 	process   steps.Process
 	rt        *cqrs.Runtime
@@ -28,23 +31,28 @@ type proc struct {
 	sending   bool   // it is sending
 	owning    []bool // by shard
 	listening []bool // by shard
-	eager     bool   // it sends at its next turn
+	eager     int    // so many it sends at its next turns
+	rooted    bool   // the next one is rooted in the newest t that it knows
 	believes  []bool // by shard: that it owns it
 	gen       []int  // by shard: how often it was given it
 	up        bool
 	dying     bool
+	killed    bool // while it was opened
 	restartAt int
 	starts    int
 	last      error   // of its workers
 	snapshot  []byte  // an older state of its folder
 	reached   []int64 // by shard: up to where it has read the log
 	stands    []stand
+
+	disk *powercut.Watcher // of a history in which the power is cut
+	cut  *cut              // the power has been
 }
 
 func (p *proc) config() cqrs.Config {
 	c := cqrs.Config{
 		Commands: allCommands(p.code), Events: allEvents(), Aggregator: aggregator{}, Tables: allTables(),
-		Queue: &link{p.w.broker, p}, Shards: p.w.shards, Code: p.code, NoSync: true, Log: quietLog(),
+		Queue: &link{p.w.broker, p}, Shards: p.w.shards, Code: p.code, Version: p.version, NoSync: !p.w.chances[powerCut].on(), Log: quietLog(),
 		Now: func() time.Time { return p.w.now }, NewID: func() (uuid.UUID, error) { return p.w.newID() },
 		KeepHistory: p.w.keep, Batch: []int{1, 2, 3, 10, 1000}[(p.n+p.starts)%5],
 	}
@@ -59,21 +67,26 @@ func (p *proc) config() cqrs.Config {
 
 // open starts the process.
 func (p *proc) open() {
-	p.w.opening = true // a process that can't be started is started again: that is not what is looked at here
-	process, err := steps.Open(p.dir, p.config())
+	p.plugIn()
+	p.w.opening, p.killed = true, false // a process that can't be started is started again: that is not what is looked at here
+	process, err := steps.Open(p.dir, p.config(), steps.How{Like: p.w.programs[p.code], Commit: p.commit})
 	p.w.opening = false
-	if err != nil {
-		p.w.fault("17: process %d can't be started: %v", p.n, err)
+	if p.killed || errors.Is(err, errStore) || errors.Is(err, errThrottled) { // to build a version takes the store
+		p.startLater(process)
 		return
 	}
+	if err != nil {
+		p.w.fault("17: process %d can't be started: %s", p.n, p.w.brief(err))
+		return
+	}
+	p.w.programs[p.code] = process
 	p.process, p.rt = process, process.Runtime().(*cqrs.Runtime)
 	p.up, p.dying, p.believes, p.last = true, false, make([]bool, p.w.shards), nil
 	p.gen, p.reached = make([]int, p.w.shards), make([]int64, p.w.shards)
 	p.starts++
 	p.owning, p.listening = make([]bool, p.w.shards), make([]bool, p.w.shards)
-	p.sending = false
-	p.w.note("start", fmt.Sprint(p.n))
-	process.CommitBy(p.commit)
+	p.sending, p.eager, p.rooted = false, 0, false
+	p.w.note("start", fmt.Sprint(p.n), p.version)
 	for n := range p.w.shards {
 		if !p.sender {
 			p.w.start(p, "shard", n, p.workShard)
@@ -83,18 +96,16 @@ func (p *proc) open() {
 	p.w.start(p, "send", 0, p.send)
 }
 
-var errDisk = errors.New("sim: the disk is full")
-
-// commit makes a transaction of a shard's file durable, or fails to: then what took place is read back from the file.
-func (p *proc) commit(_ int, commit func() error) error {
-	switch {
-	case p.w.happens(diskFails):
-		return errDisk
-	case p.w.happens(diskUnknown):
-		_ = commit()
-		return errDisk
+// startLater starts the process again, later: it was killed while it was opened, or the store did not answer.
+func (p *proc) startLater(process steps.Process) {
+	p.w.note("not opened", fmt.Sprint(p.n))
+	if !p.killed {
+		p.w.count("a version can't be built yet")
 	}
-	return commit()
+	if process != nil {
+		process.Crash()
+	}
+	p.restartAt = p.w.ticks + 1 + p.w.lot.IntN(100)
 }
 
 // crash ends the process as a kill would.
@@ -112,6 +123,7 @@ func (p *proc) crash() {
 	}
 	p.workers = nil
 	p.process.Crash()
+	p.losePower()
 	p.restartAt = p.w.ticks + 1 + p.w.rng.IntN(300)
 	for n, owner := range p.w.owners {
 		if owner == p && !p.w.calm {
@@ -198,12 +210,12 @@ func (p *proc) listen(k *worker) {
 func (p *proc) send(k *worker) {
 	for {
 		k.idle = true
-		if p.w.toSend > 0 && (p.eager || p.w.rng.IntN(4) == 0) {
-			p.eager = false
+		if p.w.toSend > 0 && (p.eager > 0 || p.w.turns.IntN(4) == 0) {
+			p.eager = max(p.eager-1, 0)
 			p.w.toSend--
 			p.sending = true
 			p.sendOne()
-			p.sending = false
+			p.sending, p.rooted = false, p.eager == 1
 		}
 		if p.w.happens(resend) {
 			p.sending = true

@@ -20,13 +20,18 @@ func (w *World) checkReceipts() {
 }
 
 // patience is real time: it is waited for only where somebody waits for ever.
-const patience = 2 * time.Second
+func (w *World) patience() time.Duration {
+	if w.opts.hurry {
+		return 50 * time.Millisecond
+	}
+	return 2 * time.Second
+}
 
 func (l *ledger) checkReceipt(s *send) {
 	w := l.w
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), w.patience())
 	defer cancel()
-	if s.oldFeedback { // what the queue said of it was dropped before anybody asked
+	if s.dropped < w.dropped { // what the queue said of it was dropped before anybody asked
 		return
 	}
 	out, err := s.receipt.Wait(ctx)

@@ -11,16 +11,16 @@ import (
 
 // send is one call of Send.
 type send struct {
-	proc        *proc
-	starts      int // of the process
-	id          uuid.UUID
-	command     decider
-	key         string
-	basis       *uint64
-	receipt     *cqrs.Receipt
-	err         error
-	ended       bool
-	oldFeedback bool // retention dropped feedback after it was sent
+	proc    *proc
+	starts  int // of the process
+	id      uuid.UUID
+	command decider
+	key     string
+	basis   *uint64
+	receipt *cqrs.Receipt
+	err     error
+	ended   bool
+	dropped int // how often retention had dropped feedback before
 }
 
 var names = []string{"a", "b", "c", "d"}
@@ -75,7 +75,10 @@ func encode(c decider) []byte {
 // again, or leaves it.
 func (p *proc) sendOne() {
 	w := p.w
+	before := w.rng
+	w.rng = w.orders
 	s := p.newSend()
+	w.rng = before
 	for range 3 {
 		p.sendTo(s)
 		w.sends = append(w.sends, s)
@@ -93,7 +96,7 @@ func (p *proc) newSend() *send {
 	w := p.w
 	s := &send{command: w.anyCommand()}
 	s.id, _ = w.newID()
-	if n := len(w.sends) - w.oldSends; n > 0 && w.rng.IntN(8) == 0 {
+	if n := len(w.sends) - w.oldSends; n > 0 && !p.rooted && w.rng.IntN(8) == 0 {
 		old := w.sends[w.oldSends+w.rng.IntN(n)]
 		s.id, s.key = old.id, old.key
 		if w.rng.IntN(3) > 0 {
@@ -110,7 +113,10 @@ func (p *proc) newSend() *send {
 	if p.sender {
 		return s
 	}
-	if t := p.rt.Shard(p.rt.ShardOf(s.place())).View().T(); t > 0 && w.rng.IntN(4) == 0 {
+	switch t := p.rt.Shard(p.rt.ShardOf(s.place())).View().T(); {
+	case p.rooted:
+		s.command, s.basis = count{w.anyName(), 1}, &t
+	case t > 0 && w.rng.IntN(4) == 0:
 		basis := w.rng.Uint64N(t + 1)
 		s.basis = &basis
 	}
@@ -126,7 +132,7 @@ func (s *send) place() string {
 
 func (p *proc) sendTo(s *send) {
 	w := p.w
-	s.proc, s.starts = p, p.starts
+	s.proc, s.starts, s.dropped = p, p.starts, w.dropped
 	options := []cqrs.SendOption{cqrs.WithID(s.id), cqrs.WithKey(s.key)}
 	if s.basis != nil {
 		options = append(options, cqrs.WithBasis(*s.basis))

@@ -41,19 +41,6 @@ func readHeard(m *queue.Message) (h heard, ok bool) {
 	return h, true
 }
 
-func (w *World) feedbackOf(shard int) (list []heard) {
-	p := w.broker.part(feedbackTopic, shard)
-	for i := range p.msgs {
-		if p.by[i] == nil {
-			continue // another program's
-		}
-		if h, ok := readHeard(&p.msgs[i]); ok {
-			list = append(list, h)
-		}
-	}
-	return list
-}
-
 // watchAdd sees every message as it is appended.
 func (w *World) watchAdd(topic string, shard int, by *proc, m *queue.Message) {
 	if topic != feedbackTopic || by == nil {
@@ -61,6 +48,8 @@ func (w *World) watchAdd(topic string, shard int, by *proc, m *queue.Message) {
 	}
 	if h, ok := readHeard(m); ok {
 		w.told[shard][placeOf(h.command, h.payload)] = true
+		p := w.broker.part(topic, shard)
+		p.heard = append(p.heard, h)
 	}
 }
 
@@ -93,7 +82,11 @@ func (w *World) watchCommit(topic string, shard int, next int64) {
 func (w *World) watchHandled(shard int, next int64) {
 	told := w.told[shard]
 	p := w.broker.part(commandsTopic, shard)
-	for i := p.start; i < min(next, p.end()); i++ {
+	first := p.start
+	if w.remedied != none {
+		first = max(first, w.bases[shard].commands)
+	}
+	for i := first; i < min(next, p.end()); i++ {
 		if q := readRequest(p.msgs[i]); !q.bad && !told[placeOf(q.id, q.payload)] {
 			w.fault("15: the commands of shard %d are noted as handled up to %d, and %s (%s, offset %d) was not told of",
 				shard, next, q.id, q.typ, i)

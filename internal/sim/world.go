@@ -7,6 +7,7 @@
 package sim
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/internal/steps"
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/google/uuid"
 )
@@ -29,10 +31,13 @@ import (
 type Options struct {
 	Seed      uint64
 	Commands  int       // how many are sent; 0 means 40
+	Processes int       // at most; 0 means as many as the seed says
 	Without   []string  // kinds of faults that are left out
+	Only      []FaultID // the faults that happen; nil means all that the seed says
 	Forgetful bool      // retention drops refusals of commands that come again
 	Dir       string    // where files are made; "" means a folder of the system's
 	Trace     io.Writer // hears what happens; nil for nothing
+	hurry     bool      // what is found is looked at again
 }
 
 // Result is what came of a history.
@@ -41,40 +46,51 @@ type Result struct {
 	Trace    uint64         // a hash of all that happened
 	Counts   map[string]int // how often what happened
 	Commands int            // sent, or put into the queue by others
+	Happened []FaultID      // the faults
 	Faults   []string       // invariants that do not hold, each beginning with its number
 }
 
 // World is one history.
 type World struct {
-	opts    Options
-	rng     *rand.Rand
-	now     time.Time
-	ids     uint64
-	rates   map[string]float64
-	counts  map[string]int
-	faults  []string
-	hash    uint64
-	ticks   int
-	calm    bool // faults have ended
-	opening bool // a process is being opened
+	opts      Options
+	rng       *rand.Rand // for all that has no dice of its own
+	turns     *rand.Rand // who runs
+	orders    *rand.Rand // what is sent
+	lot       *rand.Rand // what more there is to draw about a fault
+	lotSource rand.PCG
+	happened  []FaultID
+	now       time.Time
+	ids       uint64
+	chances   [numKinds]chance
+	counts    map[string]int
+	faults    []string
+	hash      uint64
+	ticks     int
+	calm      bool // faults have ended
+	opening   bool // a process is being opened
 
 	keep            uint64 // how many t of the past can be read; 0: all
 	shards          int
 	broker          *broker
 	archive         *archive // nil: each process has an archive of its own
 	procs           []*proc
-	owners          []*proc // by shard: who the coordinator says owns it
-	cur             *worker // who runs
+	programs        map[string]steps.Process // by the code's version: one that was opened
+	owners          []*proc                  // by shard: who the coordinator says owns it
+	cur             *worker                  // who runs
+	ready           []*worker                // who can run; kept so that its memory is used again
 	dir             string
 	reached         []uint64                 // by shard: the largest t that somebody showed
 	digests         []map[uint64]cqrs.Digest // by shard and t, as the first process showed them
 	told            []map[[32]byte]bool      // by shard: commands that the feedback queue told of
 	sends           []*send
 	toSend          int
+	dropped         int // how often retention dropped feedback
 	oldSends        int // sends that are too old to come again
 	epoch           int
-	disaster        string // what has happened, after which nobody may go on who has seen what was before
-	plannedDisaster string
+	disaster        kind // what has happened, after which nobody may go on who has seen what was before
+	plannedDisaster kind
+	remedied        kind   // the disaster that was, once what it takes was done
+	bases           []base // by shard, then
 	disasterAt      int
 	ledgers         []*ledger
 	lost            [][][32]byte      // by shard and t: the digests of the log before the disaster
@@ -92,14 +108,16 @@ type worker struct {
 	paused int  // until that tick
 	idle   bool // it had nothing to do
 	weight int
-	killed bool
 	ended  bool
 }
 
 // killed is what the panic has that unwinds a coroutine whose process crashed.
 type killed struct{ proc *proc }
 
-const maxTicks = 60000
+const (
+	maxTicks      = 60000
+	mostProcesses = 3 // that work shards
+)
 
 // Run runs one history.
 func Run(o Options) (r Result) {
@@ -110,32 +128,38 @@ func Run(o Options) (r Result) {
 	defer w.end()
 	defer func() {
 		if p := recover(); p != nil {
-			r = Result{Seed: o.Seed, Trace: w.hash, Counts: w.counts, Faults: append(w.faults, fmt.Sprintf("25: panic: %v\n%s", p, debug.Stack()))}
+			r = w.result()
+			r.Faults = append(r.Faults, fmt.Sprintf("25: panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
 	w.work()
 	w.heal()
-	if w.disaster == "" {
+	if w.disaster == none {
 		w.drain()
 		w.check()
 	} else {
 		w.checkDisaster()
+		w.remedy()
 	}
-	return Result{Seed: o.Seed, Trace: w.hash, Counts: w.counts, Commands: w.broker.commands(), Faults: w.faults}
+	return w.result()
+}
+
+func (w *World) result() Result {
+	return Result{
+		Seed: w.opts.Seed, Trace: w.hash, Counts: w.counts, Commands: w.broker.commands(), Happened: w.happened, Faults: w.faults,
+	}
 }
 
 func newWorld(o Options) (*World, error) {
-	if o.Commands == 0 {
-		o.Commands = 40
-	}
 	dir, err := os.MkdirTemp(o.Dir, "sim-*")
 	if err != nil {
 		return nil, err
 	}
 	w := &World{
-		opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5eed)), now: time.UnixMilli(1_700_000_000_000), dir: dir,
-		rates: map[string]float64{}, counts: map[string]int{}, toSend: o.Commands, hash: 14695981039346656037,
+		opts: o, rng: dice(o, "rng"), turns: dice(o, "turns"), orders: dice(o, "orders"), now: time.UnixMilli(1_700_000_000_000), dir: dir,
+		counts: map[string]int{}, programs: map[string]steps.Process{}, toSend: o.commands(), hash: 14695981039346656037,
 	}
+	w.lot = rand.New(&w.lotSource)
 	w.shards = 1 + w.rng.IntN(4)/3
 	if w.rng.IntN(3) == 0 {
 		w.keep = 4 + w.rng.Uint64N(8)
@@ -152,7 +176,11 @@ func newWorld(o Options) (*World, error) {
 	w.chooseFaults()
 	w.planDisaster()
 	w.owners = make([]*proc, w.shards)
-	for n := range 1 + w.rng.IntN(3) {
+	n := 1 + w.rng.IntN(mostProcesses)
+	if o.Processes > 0 {
+		n = min(n, o.Processes)
+	}
+	for n := range n {
 		w.procs = append(w.procs, &proc{w: w, n: n, code: "1", dir: filepath.Join(dir, fmt.Sprintf("p%d", n))})
 	}
 	if w.rng.IntN(4) == 0 {
@@ -163,6 +191,9 @@ func newWorld(o Options) (*World, error) {
 	}
 	return w, nil
 }
+
+// dice are thrown for one purpose: what is left out for another does not change them.
+func dice(o Options, what string) *rand.Rand { return rand.New(rand.NewPCG(o.Seed, nameSeed(what))) }
 
 func (w *World) end() {
 	defer func() { _ = recover() }() // after a panic not all can be closed
@@ -176,7 +207,7 @@ func (w *World) end() {
 // fault notes that an invariant does not hold.
 func (w *World) fault(format string, args ...any) {
 	f := fmt.Sprintf(format, args...)
-	if w.disaster != "" && !strings.HasPrefix(f, "16") {
+	if w.disaster != none && !strings.HasPrefix(f, "16") {
 		return // those who had not come to what is gone may go on, each on its own
 	}
 	w.tracef("FAULT %s", f)
@@ -214,9 +245,7 @@ func (w *World) tracef(format string, args ...any) {
 func (w *World) newID() (uuid.UUID, error) {
 	w.ids++
 	var id uuid.UUID
-	for i := range 8 {
-		id[8+i] = byte(w.rng.Uint32())
-	}
+	binary.BigEndian.PutUint64(id[8:], rand.NewPCG(w.opts.Seed, w.ids).Uint64())
 	ms := w.now.UnixMilli()
 	for i := range 6 {
 		id[i] = byte(ms >> (8 * (5 - i)))
@@ -246,7 +275,7 @@ func (w *World) work() {
 
 // runOne lets one coroutine run up to its next call.
 func (w *World) runOne() {
-	var ready []*worker
+	ready := w.ready[:0]
 	for _, p := range w.procs {
 		for _, k := range p.workers {
 			if !k.ended && k.paused <= w.ticks {
@@ -257,8 +286,8 @@ func (w *World) runOne() {
 			}
 		}
 	}
-	if len(ready) > 0 {
-		w.resume(ready[w.rng.IntN(len(ready))])
+	if w.ready = ready; len(ready) > 0 {
+		w.resume(ready[w.turns.IntN(len(ready))])
 	}
 }
 
@@ -267,11 +296,9 @@ func (w *World) resume(k *worker) {
 	w.hash = w.hash*1099511628211 ^ uint64(k.proc.n*16+k.shard+1)
 	_, more := k.next()
 	w.cur = nil
-	if !more {
-		k.ended = true
-		if k.killed || k.proc.dying {
-			k.proc.crash()
-		}
+	k.ended = !more
+	if k.proc.dying { // it crashed, or its power was cut
+		k.proc.crash()
 	}
 }
 
@@ -287,7 +314,6 @@ func (w *World) start(p *proc, name string, shard int, body func(*worker)) {
 				if _, ours := r.(killed); !ours {
 					panic(r)
 				}
-				k.killed = true
 			}
 		}()
 		k.yield = yield

@@ -2,11 +2,24 @@
 // work of a runtime do in goroutines of their own, a simulation does in the order that it chooses.
 package steps
 
-import "context"
+import (
+	"context"
+
+	"go.etcd.io/bbolt"
+)
 
 // Open opens a *cqrs.Runtime, with a cqrs.Config that has a Queue or a Store, so that nothing runs in the background. Package cqrs sets
 // it.
-var Open func(dir string, config any) (Process, error)
+var Open func(dir string, config any, how How) (Process, error)
+
+// How says more of how it is opened. Its zero value will do.
+type How struct {
+	// Like is an earlier process of the same program: what it found out about the program's types is used again.
+	Like Process
+
+	// Commit is called in place of each commit to a shard's file. It must not wait.
+	Commit func(shard int, tx *bbolt.Tx) error
+}
 
 // Process is an open runtime.
 type Process interface {
@@ -26,8 +39,8 @@ type Process interface {
 	// Reached is the offset up to which the shard's aggregate has read the log.
 	Reached(shard int) int64
 
-	// CommitBy has fn called in place of each commit to a shard's file: commit makes it. fn must not wait.
-	CommitBy(fn func(shard int, commit func() error) error)
+	// CommitBy is How's Commit from now on.
+	CommitBy(fn func(shard int, tx *bbolt.Tx) error)
 
 	// Crash ends the process as a kill would: nothing is finished, told or committed. The data folder can then be opened again.
 	Crash()
