@@ -32,7 +32,8 @@ servers:
 	$(SERVERS) $(GO) test -timeout $(TIMEOUT) ./queue/kafka ./store/dynamo ./internal/servers/...
 
 # Short: the longest tests repeat what shorter ones do, and the detector makes everything 5 to 10 times slower.
-RACE ?= ./...
+# The simulator has no goroutines.
+RACE ?= $(filter-out %/sim,$(shell $(GO) list ./...))
 race:
 	$(SERVERS) $(GO) test -race -short -timeout $(TIMEOUT) $(RACE)
 
