@@ -104,7 +104,7 @@ func (v *served) step(ctx context.Context, engine *workflow.Engine) (n int, err 
 		n++ // the commands were not asked
 	}
 	if err == nil { // else it may be because the topics are others now
-		v.tellOffsets(ctx, n == 0)
+		v.tellOffsets(ctx, false)
 	}
 	v.trim(ctx)
 	return n, err
