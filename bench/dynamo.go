@@ -34,7 +34,7 @@ var dynamoCPU = benchmark{
 		return ""
 	},
 	run: func(e *env) ([]float64, error) {
-		n := min(e.n/10, 5000)
+		n := min(e.n/10, 10_000)
 		pairs, err := race(e, e.rounds,
 			contender{"store/dynamo", func(int) (usage, error) { return runStore(n) }},
 			contender{"a conditional put each", func(int) (usage, error) { return runPuts(n) }})

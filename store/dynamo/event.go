@@ -61,6 +61,9 @@ func checkEvent(r *store.Record, i int, it item) error {
 		return fmt.Errorf("store: event %d of command %s: its type takes %d bytes in the index, and %d are possible: use a shorter name",
 			i, r.Command, len(k), maxTypeKey)
 	}
+	if len(e.Data)+len(r.Key)+len(r.CommandType)+len(r.Code)+len(e.Segment) < maxItem/2 { // it need not be counted
+		return nil
+	}
 	if size := sizeOf(it); size > maxItem {
 		return fmt.Errorf("store: event %d of command %s makes an item of %d bytes (%d of payload), and DynamoDB takes %d: "+
 			"make the event smaller, and keep what is large elsewhere", i, r.Command, size, len(e.Data), maxItem)
