@@ -34,6 +34,15 @@ func (c *cluster) addOver(n *dynamofaults.Network, role cqrs.Role) *member {
 	})
 }
 
+// addAllOver starts a replica, which is to send, and three workers.
+func (c *cluster) addAllOver(n *dynamofaults.Network) (here *member, workers map[*member]bool) {
+	here, workers = c.addOver(n, cqrs.Replica), map[*member]bool{}
+	for range 3 {
+		workers[c.addOver(n, cqrs.Worker)] = true
+	}
+	return here, workers
+}
+
 // owner is the member that works a shard.
 func (c *cluster) owner(shard int) (is *member) {
 	c.t.Helper()
@@ -78,8 +87,7 @@ func TestCommandsFlowWhileDynamoDBIsInTrouble(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, n := newDynamoCluster(t, 2)
-			here := c.addOver(n, cqrs.Replica)
-			left := map[*member]bool{c.addOver(n, cqrs.Worker): true, c.addOver(n, cqrs.Worker): true, c.addOver(n, cqrs.Worker): true}
+			here, left := c.addAllOver(n)
 			ctx, cancel := context.WithTimeout(t.Context(), 240*time.Second)
 			defer cancel()
 			stop := c.keepLoading(ctx, 24, here.rt)
@@ -113,8 +121,7 @@ func (c *cluster) checkAll(here *member, left map[*member]bool) {
 func TestCommandsWaitWhileDynamoDBIsDown(t *testing.T) {
 	t.Parallel()
 	c, n := newDynamoCluster(t, 2)
-	here := c.addOver(n, cqrs.Replica)
-	left := map[*member]bool{c.addOver(n, cqrs.Worker): true, c.addOver(n, cqrs.Worker): true, c.addOver(n, cqrs.Worker): true}
+	here, left := c.addAllOver(n)
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 	defer cancel()
 	stop := c.keepLoading(ctx, 12, here.rt)

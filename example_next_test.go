@@ -86,8 +86,10 @@ func ExampleConfig_next() {
 	before := rt.View()
 	fmt.Println("version", rt.Shard(0).Version(), "serves, and is followed by", rt.Health()[0].Building.Version)
 	go rt.Run(ctx)
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
 	for rt.Health()[0].Building != nil && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
+		<-look.C
 	}
 	fmt.Println("version", rt.Shard(0).Version(), "serves")
 	for c := range byFirst.All(rt.View()) {

@@ -51,17 +51,23 @@ func openGated(t *testing.T) *gatedStore {
 	return g
 }
 
-// While the store lacks some of the log the old version serves, and commands flow.
-func TestNextVersionWaitsForTheStore(t *testing.T) {
-	dir, g := t.TempDir(), openGated(t)
-	cfg := versionConfig("1", 1)
+// filledBehindGate is a folder whose version 1 has 300 commands behind it, in a store with a gate.
+func filledBehindGate(t *testing.T) (dir string, g *gatedStore, cfg cqrs.Config) {
+	t.Helper()
+	dir, g, cfg = t.TempDir(), openGated(t), versionConfig("1", 1)
 	cfg.Store = g
 	rt, _, stop := start(t, dir, cfg)
 	fill(t, rt, 300)
 	stop()
+	return dir, g, cfg
+}
+
+// While the store lacks some of the log the old version serves, and commands flow.
+func TestNextVersionWaitsForTheStore(t *testing.T) {
+	dir, g, cfg := filledBehindGate(t)
 	g.upTo.Store(200)
 	cfg = withNext(cfg, "2", second)
-	rt, _, stop = start(t, dir, cfg)
+	rt, _, stop := start(t, dir, cfg)
 	eventually(t, func() bool { b := rt.Health()[0].Building; return b != nil && b.T == 200 })
 	f := startFlow(t, rt, 4)
 	for ctx := patience(t); f.ended() < 200; {
@@ -81,14 +87,9 @@ func TestNextVersionWaitsForTheStore(t *testing.T) {
 
 // A store that does not have what the log had is found by the digest: the next version never serves.
 func TestNextVersionOfAnotherHistoryNeverServes(t *testing.T) {
-	dir, g := t.TempDir(), openGated(t)
-	cfg := versionConfig("1", 1)
-	cfg.Store = g
-	rt, _, stop := start(t, dir, cfg)
-	fill(t, rt, 300)
-	stop()
+	dir, g, cfg := filledBehindGate(t)
 	g.damage.Store(true)
-	rt, _, stop = start(t, dir, withNext(cfg, "2", second))
+	rt, _, stop := start(t, dir, withNext(cfg, "2", second))
 	eventually(t, func() bool { return rt.Health()[0].Retrying != nil })
 	f := startFlow(t, rt, 4)
 	for ctx := patience(t); f.ended() < 100; {

@@ -111,8 +111,10 @@ func TestTroubleIsSeen(t *testing.T) {
 	done := make(chan error, 1)
 	began := time.Now()
 	go func() { done <- s.Put(t.Context(), records) }()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
 	for time.Since(began) < 30*time.Second && s.Trouble() == nil {
-		time.Sleep(5 * time.Millisecond)
+		<-look.C
 	}
 	if took, err := time.Since(began), s.Trouble(); took < time.Second || err == nil || !strings.Contains(err.Error(), "injected") {
 		t.Errorf("after %v it says: %v", took, err)
