@@ -96,7 +96,7 @@ func (n *nextVersion) build(ctx context.Context, to uint64) error {
 	for p := range parts {
 		for len(p.commits) > 0 {
 			rest, err := n.step(ctx, &p, parts)
-			if err != nil || !n.waits() {
+			if err != nil || !n.waits() || n.pace.fixed {
 				return err
 			}
 			sleep(ctx, rest)

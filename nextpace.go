@@ -5,7 +5,7 @@ import "time"
 // pace is how much of the next version is built at a time, and how close it must come. Others may have to wait for a transaction: so it
 // is short, and while others write, a rest follows that is as long.
 type pace struct {
-	fixed bool      // in a simulation the clock decides nothing
+	fixed bool      // in a simulation the clock decides nothing, and one transaction follows when it is asked for
 	most  int       // commits in a transaction
 	speed float64   // commits in a second
 	wrote int       // the number of its last transaction
@@ -23,7 +23,13 @@ const (
 	dueLeft   = 16                     // commits that may be left in any case
 )
 
-func newPace(fixed bool) pace { return pace{fixed: fixed, most: 64, slack: 1, left: 1 << 62} }
+func newPace(fixed bool) pace {
+	p := pace{fixed: fixed, most: 64, slack: 1, left: 1 << 62}
+	if fixed { // where little is built, something must be left for the take-over
+		p.most = 4
+	}
+	return p
+}
 
 // others tells whether somebody else has written since the last transaction, when one has this number.
 func (p *pace) others(number int) bool { return p.wrote > 0 && number != p.wrote+1 }

@@ -101,6 +101,24 @@ func (p *stepped) Own(ctx context.Context, shard int) (steps.Owner, error) {
 
 func (p *stepped) Reached(shard int) int64 { return p.rt.shards[shard].agg().position().offset }
 
+func (p *stepped) Ended(receipt any) (t uint64, err error, ended bool) {
+	r := receipt.(*Receipt)
+	select {
+	case <-r.done: // never, when nobody follows it
+	default:
+		return 0, nil, false
+	}
+	switch {
+	case r.end.commit != nil:
+		return r.end.commit.T, nil, true
+	case r.end.err != nil:
+		return 0, r.end.err, true
+	}
+	return 0, nil, false
+}
+
+func (p *stepped) Version(shard int) string { return p.rt.shards[shard].agg().version }
+
 func (p *stepped) CommitBy(fn func(shard int, tx *bbolt.Tx) error) {
 	p.rt.sim.commit = fn
 	for n, file := range p.rt.files[:len(p.rt.shards)] {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/fail"
+	"github.com/cqrs-server/cqrs/internal/mutant"
 	"go.etcd.io/bbolt"
 )
 
@@ -169,7 +170,11 @@ func serveFrom(tx *bbolt.Tx, next, old *aggregate) error {
 // keepState copies what is kept beside the position and does not depend on the version.
 func keepState(tx *bbolt.Tx, next, old *aggregate) (err error) {
 	from, to := tx.Bucket(old.stateName), tx.Bucket(next.stateName)
-	for _, key := range [][]byte{offsetsKey, topicsKey, strayedKey, rebuiltName, knowsKey} {
+	list := [][]byte{topicsKey, offsetsKey, strayedKey, rebuiltName, knowsKey}
+	if mutant.Is("next version forgets what is kept beside the position") {
+		list = list[:1]
+	}
+	for _, key := range list {
 		if v := from.Get(key); v != nil {
 			err = errors.Join(err, to.Put(key, v))
 		} else { // it may be left from when it served before

@@ -172,7 +172,7 @@ var rare = []string{
 	"void commit", "void refusal", "duplicate commit in the log", "duplicate refusal in the log", "batch interleaved", "two owners",
 	"decided in the past: count", "decided in the past: edit", "refused: conflict", "refused: rejected", "refused: basis",
 	"refused: validation", "failed fold", "folded again", "dead letter sent again", "dead letter discarded", "dead letter, and then decided",
-	"foreign commit accepted", "id conflict told", "log dropped", "read of a pruned t", "history of rebuilds",
+	"foreign commit accepted", "id conflict told", "log dropped", "read of a pruned t", "history of rebuilds", "next version took over",
 	"history of owners that overtake each other", "history without faults",
 	"receipt: accepted", "receipt: rejected", "receipt: id-conflict", "receipt: process-command", "sent twice",
 	"other payload under the same id", "send of unknown outcome", "send refused",

@@ -28,6 +28,7 @@ func (w *World) check() {
 		}
 		l.checkStore()
 		l.checkOutcomes()
+		l.checkOrder()
 		w.counts["commits"] += len(l.accepted)
 	}
 	w.checkReceipts()

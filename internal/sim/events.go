@@ -35,6 +35,7 @@ var happenings = []struct {
 	{snapshotBack, (*World).snapshots},
 	{codeChanged, (*World).changeCode},
 	{versionChanged, (*World).changeVersion},
+	{nextVersion, (*World).growNext},
 }
 
 // event lets something happen in the world around the processes.
@@ -331,6 +332,7 @@ func (w *World) otherVersion() {
 func (w *World) loseFolder() {
 	p := w.anyProc()
 	p.crash()
+	p.shown = nil
 	_ = os.RemoveAll(p.dir)
 }
 
@@ -358,9 +360,22 @@ func (w *World) changeCode() {
 func (w *World) changeVersion() {
 	p := w.anyProc()
 	p.crash()
+	p.shown = nil // the store it is built from may lack what the log has
 	p.versions++
-	p.version = fmt.Sprintf("v%d", p.versions)
+	p.version, p.next = fmt.Sprintf("v%d", p.versions), ""
 	if w.rng.IntN(3) == 0 { // with new code, as mostly
 		p.code = map[string]string{"1": "2", "2": "1"}[p.code]
 	}
+}
+
+// growNext starts a process with a version of the aggregate that is built beside the one that serves. When there was such a one before, it is to
+// serve now, whether it had come to that or not.
+func (w *World) growNext() {
+	p := w.anyProc()
+	p.crash()
+	if p.next != "" {
+		p.version, p.shown = p.next, nil
+	}
+	p.versions++
+	p.next = fmt.Sprintf("v%d", p.versions)
 }

@@ -51,6 +51,7 @@ const (
 	snapshotBack
 	codeChanged
 	versionChanged
+	nextVersion
 	resend
 	madeAnew
 	truncated
@@ -103,6 +104,7 @@ var kinds = [numKinds]struct {
 	snapshotBack:    {"snapshot restored", 0.001},
 	codeChanged:     {"code changed", 0.0005},
 	versionChanged:  {"version of the aggregate changed", 0.001},
+	nextVersion:     {"version of the aggregate built beside", 0.002},
 	resend:          {"dead letters sent again", 0.002},
 	madeAnew:        {"topics made anew", 0},
 	truncated:       {"log truncated", 0},

@@ -22,19 +22,21 @@ type proc struct {
 	dir      string
 	code     string
 	version  string // of the aggregate
+	next     string // that is built beside it; "" is none
 	versions int    // how many there were
 	sender   bool   // it has no folder, and works no shard
 
 	process   steps.Process
 	rt        *cqrs.Runtime
 	workers   []*worker
-	sending   bool   // it is sending
-	owning    []bool // by shard
-	listening []bool // by shard
-	eager     int    // so many it sends at its next turns
-	rooted    bool   // the next one is rooted in the newest t that it knows
-	believes  []bool // by shard: that it owns it
-	gen       []int  // by shard: how often it was given it
+	waiting   []*send // of whose ends nobody has heard
+	sending   bool    // it is sending
+	owning    []bool  // by shard
+	listening []bool  // by shard
+	eager     int     // so many it sends at its next turns
+	rooted    bool    // the next one is rooted in the newest t that it knows
+	believes  []bool  // by shard: that it owns it
+	gen       []int   // by shard: how often it was given it
 	up        bool
 	dying     bool
 	killed    bool // while it was opened
@@ -43,6 +45,7 @@ type proc struct {
 	last      error   // of its workers
 	snapshot  []byte  // an older state of its folder
 	reached   []int64 // by shard: up to where it has read the log
+	shown     []shown // by shard; nil when its folder has become another
 	stands    []stand
 
 	disk *powercut.Watcher // of a history in which the power is cut
@@ -58,6 +61,9 @@ func (p *proc) config() cqrs.Config {
 	}
 	if p.sender {
 		c.Role = cqrs.Sender
+	}
+	if p.next != "" {
+		c.Next = &cqrs.Aggregate{Version: p.next, Aggregator: aggregator{}, Tables: allTables()}
 	}
 	if p.w.archive != nil {
 		c.Store = p.w.archive
@@ -83,10 +89,11 @@ func (p *proc) open() {
 	p.process, p.rt = process, process.Runtime().(*cqrs.Runtime)
 	p.up, p.dying, p.believes, p.last = true, false, make([]bool, p.w.shards), nil
 	p.gen, p.reached = make([]int, p.w.shards), make([]int64, p.w.shards)
+	p.watchLasting()
 	p.starts++
 	p.owning, p.listening = make([]bool, p.w.shards), make([]bool, p.w.shards)
-	p.sending, p.eager, p.rooted = false, 0, false
-	p.w.note("start", fmt.Sprint(p.n), p.version)
+	p.sending, p.eager, p.rooted, p.waiting = false, 0, false, nil
+	p.w.note("start", fmt.Sprint(p.n), p.version, p.next)
 	for n := range p.w.shards {
 		if !p.sender {
 			p.w.start(p, "shard", n, p.workShard)
@@ -135,10 +142,12 @@ func (p *proc) crash() {
 // result notes what a step of a worker gave.
 func (p *proc) result(k *worker, n int, err error) {
 	k.idle = n == 0 && err == nil
-	p.w.watchDigest(p, k.shard)
 	if !p.sender {
+		p.w.watchDigest(p, k.shard)
+		p.watchShown(k.shard)
 		p.reached[k.shard] = p.process.Reached(k.shard)
 	}
+	p.hearEnds()
 	if p.last = err; err != nil {
 		p.w.note("error", k.name, p.w.brief(err))
 		p.w.watchError(p, k.shard, err)
@@ -210,6 +219,7 @@ func (p *proc) listen(k *worker) {
 func (p *proc) send(k *worker) {
 	for {
 		k.idle = true
+		p.looks()
 		if p.w.toSend > 0 && (p.eager > 0 || p.w.turns.IntN(4) == 0) {
 			p.eager = max(p.eager-1, 0)
 			p.w.toSend--
@@ -235,6 +245,7 @@ func (p *proc) takeSnapshot() {
 }
 
 func (p *proc) restoreSnapshot() {
+	p.shown = nil
 	_ = os.RemoveAll(p.dir)
 	if err := cqrs.Restore(context.Background(), p.dir, bytes.NewReader(p.snapshot)); err != nil {
 		p.w.fault("restore of process %d: %v", p.n, err)

@@ -26,6 +26,7 @@ func (w *World) remedy() {
 	}
 	for _, p := range w.procs {
 		p.crash()
+		p.shown = nil
 		if err := os.RemoveAll(p.dir); err != nil {
 			w.fault("the folder can't be moved away: %v", err)
 		}

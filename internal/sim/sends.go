@@ -20,6 +20,10 @@ type send struct {
 	receipt *cqrs.Receipt
 	err     error
 	ended   bool
+	called  int64 // when; see moment
+	heard   int64 // when its end was, 0: it was not
+	t       uint64
+	refused error
 	dropped int // how often retention had dropped feedback before
 }
 
@@ -86,7 +90,7 @@ func (p *proc) sendOne() {
 			return
 		}
 		again := *s
-		again.ended, again.err, again.receipt = false, nil, nil
+		again.ended, again.err, again.receipt, again.heard = false, nil, nil, 0
 		s = &again
 		w.count("sent again after an error")
 	}
@@ -138,11 +142,13 @@ func (p *proc) sendTo(s *send) {
 		options = append(options, cqrs.WithBasis(*s.basis))
 	}
 	w.note("send", s.id.String(), s.command.CommandType(), string(encode(s.command)))
+	s.called = w.moment()
 	s.receipt, s.err = p.rt.Send(context.Background(), s.command, options...)
 	s.ended = true
 	switch {
 	case s.err == nil:
 		w.count("sent")
+		p.waiting = append(p.waiting, s)
 	case errors.Is(s.err, cqrs.ErrUnknown):
 		w.count("send of unknown outcome")
 	case errors.Is(s.err, errNetwork):

@@ -108,9 +108,6 @@ func (w *World) watchError(p *proc, shard int, err error) {}
 
 // watchDigest is invariant 5 while things go on: at one t all show one digest.
 func (w *World) watchDigest(p *proc, shard int) {
-	if p.sender {
-		return
-	}
 	digest, t := p.rt.Shard(shard).Digest()
 	w.reached[shard] = max(w.reached[shard], t)
 	first, known := w.digests[shard][t]
@@ -120,4 +117,46 @@ func (w *World) watchDigest(p *proc, shard int) {
 	} else if first != digest {
 		w.fault("5: process %d has the digest %x at t %d of shard %d, and another had %x", p.n, digest[:4], t, shard, first[:4])
 	}
+}
+
+// shown is what a process has shown of a shard since it was started.
+type shown struct {
+	t       uint64
+	version string
+}
+
+func (p *proc) shows() []shown {
+	list := make([]shown, p.w.shards)
+	for n := range list {
+		if !p.sender {
+			list[n] = shown{p.rt.Shard(n).View().T(), p.process.Version(n)}
+		}
+	}
+	return list
+}
+
+// watchLasting is invariant 12 where a process comes back: what it had shown it has.
+func (p *proc) watchLasting() {
+	before := p.shown
+	p.shown = p.shows()
+	for n := range before {
+		if now := p.shown[n]; now.t < before[n].t {
+			p.w.fault("12: process %d showed t %d of shard %d, and has come back with t %d", p.n, before[n].t, n, now.t)
+		}
+	}
+}
+
+// watchShown is invariant 8 while things go on: what a process shows does not go back, whichever version of the aggregate serves.
+func (p *proc) watchShown(shard int) {
+	before, now := p.shown[shard], shown{p.rt.Shard(shard).View().T(), p.process.Version(shard)}
+	if p.dying { // what it did after its power was cut is undone, and nobody saw it
+		return
+	}
+	if now.t < before.t {
+		p.w.fault("8: process %d showed t %d of shard %d, and then t %d", p.n, before.t, shard, now.t)
+	}
+	if now.version != before.version {
+		p.w.count("next version took over")
+	}
+	p.shown[shard] = now
 }

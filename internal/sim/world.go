@@ -58,6 +58,9 @@ type World struct {
 	orders    *rand.Rand // what is sent
 	lot       *rand.Rand // what more there is to draw about a fault
 	lotSource rand.PCG
+	looking   *rand.Rand // who reads
+	looked    []look
+	moments   int64
 	happened  []FaultID
 	now       time.Time
 	ids       uint64
@@ -156,7 +159,7 @@ func newWorld(o Options) (*World, error) {
 		return nil, err
 	}
 	w := &World{
-		opts: o, rng: dice(o, "rng"), turns: dice(o, "turns"), orders: dice(o, "orders"), now: time.UnixMilli(1_700_000_000_000), dir: dir,
+		opts: o, rng: dice(o, "rng"), turns: dice(o, "turns"), orders: dice(o, "orders"), looking: dice(o, "looks"), now: time.UnixMilli(1_700_000_000_000), dir: dir,
 		counts: map[string]int{}, programs: map[string]steps.Process{}, toSend: o.commands(), hash: 14695981039346656037,
 	}
 	w.lot = rand.New(&w.lotSource)

@@ -39,6 +39,12 @@ type Process interface {
 	// Reached is the offset up to which the shard's aggregate has read the log.
 	Reached(shard int) int64
 
+	// Ended tells whether it is known how the command of a *cqrs.Receipt ended: at a t, or by an error.
+	Ended(receipt any) (t uint64, err error, ended bool)
+
+	// Version is that of the shard's aggregate that serves.
+	Version(shard int) string
+
 	// CommitBy is How's Commit from now on.
 	CommitBy(fn func(shard int, tx *bbolt.Tx) error)
 
