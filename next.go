@@ -164,7 +164,7 @@ func (n *nextVersion) takeOver(ctx context.Context) (err error) {
 		w.pos.inherit(old.position())
 	}
 	fail.Here("next: caught up")
-	if err := errors.Join(ctx.Err(), w.save(), serveFrom(w.tx.Tx, n.agg, old)); err != nil {
+	if err := errors.Join(ctx.Err(), w.save(), serveFrom(w.tx.Tx, n.agg, old, w.pos.offset)); err != nil {
 		return err
 	}
 	if err := n.commit(); err != nil {

@@ -142,6 +142,7 @@ var (
 	topicsKey   = []byte("topics")  // the identities of the topics that the aggregate follows
 	rebuiltName = []byte("rebuilt") // how far the log has come of what came from the store
 	strayedKey  = []byte("strayed") // why the aggregate is not that of the log
+	outranKey   = []byte("outran")  // where an earlier version stood in the log, if it was further
 	knowsKey    = []byte("knows")   // the offset from which on the log was read; before it are refusals that are not known here
 )
 

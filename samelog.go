@@ -70,6 +70,9 @@ func (s *Shard) checkLog(ctx context.Context) error {
 	if at > end {
 		return s.logError(&queue.RangeError{Topic: topicEvents, Shard: s.n, Want: at, Start: start, End: end})
 	}
+	if err := s.checkOutran(ctx, start, end); err != nil {
+		return err
+	}
 	if at < start || s.agg().position().t == 0 || half && !mutant.Is("half built taken for built") {
 		return s.fromStore(ctx, start)
 	}

@@ -138,7 +138,7 @@ func takeOver(next, old *aggregate) error {
 		if old != nil {
 			p.inherit(old.position())
 		}
-		return errors.Join(tx.Bucket(next.stateName).Put(positionKey, p.encode()), serveFrom(tx, next, old))
+		return errors.Join(tx.Bucket(next.stateName).Put(positionKey, p.encode()), serveFrom(tx, next, old, p.offset))
 	})
 	if err == nil {
 		next.at.Store(&p)
@@ -155,8 +155,8 @@ func (p *position) inherit(old *position) {
 	}
 }
 
-// serveFrom notes that next serves from this transaction on.
-func serveFrom(tx *bbolt.Tx, next, old *aggregate) error {
+// serveFrom notes that next serves from this transaction on. It has read the log up to an offset.
+func serveFrom(tx *bbolt.Tx, next, old *aggregate, offset int64) error {
 	b, err := tx.CreateBucketIfNotExists(currentName)
 	if err == nil {
 		err = b.Put([]byte("main"), []byte(next.version))
@@ -164,7 +164,7 @@ func serveFrom(tx *bbolt.Tx, next, old *aggregate) error {
 	if err != nil || old == nil {
 		return err
 	}
-	return keepState(tx, next, old)
+	return errors.Join(keepState(tx, next, old), keepOutran(tx, next, old, offset))
 }
 
 // keepState copies what is kept beside the position and does not depend on the version.

@@ -18,6 +18,7 @@ type stand struct {
 	digest cqrs.Digest
 	offset int64
 	bound  bool // it must stop
+	shown  shown
 }
 
 func (w *World) planDisaster() {
@@ -39,7 +40,7 @@ func (w *World) maybeDisaster() {
 	w.disaster, w.happened = w.plannedDisaster, append(w.happened, id)
 	w.note("disaster", w.disaster.String())
 	w.count(w.disaster.String())
-	for _, k := range []kind{folderLost, snapshotBack, versionChanged, nextVersion, retention, offsetsBack} {
+	for _, k := range []kind{folderLost, snapshotBack, retention, offsetsBack} {
 		w.chances[k].rate = 0
 	}
 	w.broker.late = nil
@@ -73,7 +74,7 @@ func (w *World) maybeDisaster() {
 
 func (p *proc) standOf(shard int, cut int64) (s stand) {
 	s.digest, s.t = p.rt.Shard(shard).Digest()
-	s.offset = p.reached[shard]
+	s.offset, s.shown = p.reached[shard], p.shown[shard]
 	// Who writes on at the very end can't know, and the store does.
 	s.bound = s.t > 0 && (p.w.disaster != truncated || s.offset > cut && s.offset != p.w.broker.part(eventsTopic, shard).end())
 	return s
@@ -144,8 +145,12 @@ func (w *World) checkStopped(p *proc, shard int, s *stand) {
 		return
 	}
 	digest, t := p.rt.Shard(shard).Digest()
-	ended := t > s.t && t < uint64(len(w.lost[shard])) && digest == w.lost[shard][t] // what it had appended before, or read
-	if !ended && (t != s.t || digest != s.digest) {
+	ended := t > s.t && t < uint64(len(w.lost[shard])) && digest == w.lost[shard][t]                // what it had appended before, or read
+	rebuilt := p.process.Version(shard) != s.shown.version && t < s.t && digest == w.lost[shard][t] // from a store that was behind
+	if rebuilt {
+		w.count("an earlier version was further, and then a disaster")
+	}
+	if !ended && !rebuilt && (t != s.t || digest != s.digest) {
 		w.fault("16: %s: process %d was at t %d of shard %d and went on to t %d", w.disaster, p.n, s.t, shard, t)
 		return
 	}

@@ -59,5 +59,6 @@ var Mutants = []string{
 	"topic identity ignored",
 	"unprocessed records forgotten",
 	"void commit accepted",
+	"what an earlier version had applied forgotten",
 	"wall clock in the commit",
 }
