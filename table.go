@@ -2,6 +2,7 @@ package cqrs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"iter"
 	"reflect"
@@ -29,6 +30,7 @@ type tableCore struct {
 	signature string // of the key's type
 	err       error  // why it can't be used: Open reports it
 	plan      *rowPlan
+	readBack  bool // a row is read once before it is written: it may be one that can't be
 
 	// fill writes an index that is new over rows that are there.
 	fill func(r *rowTx, t uint64) error
@@ -53,6 +55,7 @@ func (t *Table[K, V]) indexCores() (cores []*tableCore) {
 func NewTable[K comparable, V any](name string, key func(V) K) *Table[K, V] {
 	t := &Table[K, V]{key: key}
 	t.name, t.signature, t.plan = name, signature(reflect.TypeFor[K]()), newRowPlan(reflect.TypeFor[V]())
+	t.readBack = holdsInterface(reflect.TypeFor[V](), map[reflect.Type]bool{})
 	t.encode, t.err = keys.Encoder[K]()
 	return t
 }
@@ -148,6 +151,11 @@ func (t *Table[K, V]) Put(tx *Tx, row V) error {
 	buf.Reset()
 	if err := rowMode.MarshalToBuffer(row, buf); err != nil {
 		return tx.failed(fmt.Errorf("cqrs: table %s: a row can't be encoded: %w", t.name, err))
+	}
+	if t.readBack {
+		if err := decodeRow(&t.tableCore, buf.Bytes(), new(V)); err != nil {
+			return tx.failed(fmt.Errorf("cqrs: table %s: a row could not be read again: %w", t.name, errors.Unwrap(err)))
+		}
 	}
 	return t.write(tx, t.key(row), &row, buf.Bytes())
 }
