@@ -167,6 +167,9 @@ func (t *Table[K, V]) written(before, after View) (keys [][]byte, err error) {
 	}
 	defer after.end(tr)
 	defer tr.guard(&err, debug.SetPanicOnFault(true))
+	if err := before.agg.position().canRead(before.base(), before.agg.shard); err != nil {
+		return nil, err // the history may lack what was written since
+	}
 	id, err := tr.rowTx.agg.id(&t.tableCore, before.t)
 	if err != nil {
 		return nil, err
