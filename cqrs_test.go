@@ -113,13 +113,14 @@ func TestErrorsByLevel(t *testing.T) {
 		{"panic", "process-command", cqrs.Dev},
 		{"unregistered", "process-command", cqrs.Dev},
 		{"nil-event", "process-command", cqrs.Dev},
+		{"nil-pointer", "process-command", cqrs.Dev},
 	} {
 		_, err := do(t, rt, add{Name: "a", By: 1, Mode: c.mode})
 		wantError(t, err, c.level, c.tag)
 	}
 	mustDo(t, rt, add{Name: "a", By: 1}) // nobody is stopped
 	letters, err := rt.DeadLetters(t.Context())
-	if err != nil || len(letters) != 4 {
+	if err != nil || len(letters) != 5 {
 		t.Fatalf("%d dead letters, %v", len(letters), err)
 	}
 	if rt.View().T() != 1 {
