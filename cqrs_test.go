@@ -477,16 +477,17 @@ func TestOpenReportsEveryFault(t *testing.T) {
 	plan := cqrs.DefaultPlan()
 	plan.Workflow = append(plan.Workflow, workflow.Edge{From: "event/store", To: "nowhere"})
 	bad := cqrs.NewTable("bad", func(c chan int) chan int { return c })
+	var none *cqrs.Table[string, counter]
 	_, err := cqrs.Open(t.TempDir(), cqrs.Config{
 		Commands: []cqrs.Command{nil, add{}, add{}}, Events: []cqrs.Event{nil, added{}, added{}},
-		Tables: []cqrs.AnyTable{nil, counters, counters, bad}, Shards: -1, Batch: -1, MaxCommand: -1, MaxInFlight: -1,
+		Tables: []cqrs.AnyTable{nil, counters, counters, bad, none}, Shards: -1, Batch: -1, MaxCommand: -1, MaxInFlight: -1, KeepFor: -1,
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{"Commands[0] is nil", `command type "counter/add" is registered twice`, "Events[0] is nil",
 		`event type "counter/added" is registered twice`, "Tables[0] is nil", "table counters is named twice", "table bad",
-		"Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1"} {
+		"Tables[4] is nil", "Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1", "KeepFor is -1ns"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
