@@ -382,6 +382,31 @@ func TestReceiptsBeyondTheBoundFindTheirOutcome(t *testing.T) {
 	}
 }
 
+func TestManyWaitForOneReceiptBeyondTheBound(t *testing.T) {
+	cfg := counterConfig()
+	cfg.MaxInFlight = 1
+	rt, err := cqrs.Open(t.TempDir(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receipts := sendAll(t, rt, add{Name: "a", Mode: "panic"}, add{Name: "b", Mode: "panic"})
+	ctx, ended := patience(t), make(chan error, 1)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			_, err := receipts[1].Wait(ctx)
+			if e, ok := errors.AsType[*cqrs.Error](err); !ok || e.Tag != "process-command" {
+				t.Error(err)
+			}
+		})
+	}
+	go func() { ended <- rt.Run(ctx) }()
+	all.Wait()
+	if err := errors.Join(rt.Close(), <-ended); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSentBeforeRunIsDoneByRun(t *testing.T) {
 	dir := t.TempDir()
 	rt, err := cqrs.Open(dir, counterConfig())
@@ -424,6 +449,22 @@ func TestClose(t *testing.T) {
 	}
 	if _, err := rt.Shard(0).AtLeast(t.Context(), 9); !errors.Is(err, cqrs.ErrClosed) {
 		t.Errorf("wait: %v", err)
+	}
+	if _, err := rt.DeadLetters(t.Context()); !errors.Is(err, cqrs.ErrClosed) {
+		t.Errorf("dead letters: %v", err)
+	}
+	if _, err := rt.Shard(0).Commit(t.Context(), 1); !errors.Is(err, cqrs.ErrClosed) {
+		t.Errorf("commit: %v", err)
+	}
+	for _, err := range rt.Feedback(t.Context(), 0, 0) {
+		if !errors.Is(err, cqrs.ErrClosed) {
+			t.Errorf("feedback: %v", err)
+		}
+	}
+	for _, err := range rt.Events(t.Context(), store.Query{Type: "counter/added"}) {
+		if !errors.Is(err, cqrs.ErrClosed) {
+			t.Errorf("events: %v", err)
+		}
 	}
 }
 

@@ -240,7 +240,7 @@ func (s *Shard) Log(ctx context.Context, from, to uint64) iter.Seq2[*Commit, err
 			if err == nil {
 				err = s.rt.types.decodeEvents(c)
 			}
-			if !yield(c, err) || err != nil || record.T == to {
+			if !yield(c, readError(err)) || err != nil || record.T == to {
 				return
 			}
 		}
@@ -258,7 +258,7 @@ func (s *Shard) AsOfTime(ctx context.Context, instant time.Time) (View, error) {
 	}
 	for c, err := range s.rt.store.Log(ctx, s.n, t+1) {
 		if err != nil {
-			return View{}, err
+			return View{}, readError(err)
 		}
 		if c.Time > ms || c.T > newest {
 			break
