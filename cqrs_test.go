@@ -407,6 +407,25 @@ func TestManyWaitForOneReceiptBeyondTheBound(t *testing.T) {
 	}
 }
 
+// A Submit that fails gives back the room that its receipts took, also when it fails because there was not enough.
+func TestFailedSubmitFollowsNothing(t *testing.T) {
+	cfg := counterConfig()
+	cfg.MaxInFlight = 2
+	rt, err := cqrs.Open(t.TempDir(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	three := slices.Repeat([]cqrs.Envelope{{Type: "counter/add", Data: []byte(`{"name":"a"}`)}}, 3)
+	for _, some := range [][]cqrs.Envelope{three[:1], three} {
+		if _, err := rt.Submit(ctx, some...); !errors.Is(err, context.Canceled) || rt.Followed() != 0 {
+			t.Errorf("%d commands: %v, and %d are followed", len(some), err, rt.Followed())
+		}
+	}
+}
+
 func TestSentBeforeRunIsDoneByRun(t *testing.T) {
 	dir := t.TempDir()
 	rt, err := cqrs.Open(dir, counterConfig())
