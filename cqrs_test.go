@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"github.com/google/uuid"
@@ -251,6 +252,26 @@ func TestDeadLetterIsSentAgainEdited(t *testing.T) {
 	}
 	if letters, _ := rt.DeadLetters(ctx); len(letters) != 0 {
 		t.Errorf("still %+v", letters)
+	}
+}
+
+// So is a command that another program wrote as a CloudEvent.
+func TestDeadLetterOfAnotherProgramIsSentAgainEdited(t *testing.T) {
+	rt, _, _ := start(t, t.TempDir(), counterConfig())
+	cqrs.AppendRaw(t, rt, []byte(`{"specversion":"1.0","type":"counter/add","source":"/shop","id":"order 17","data":{"name":"a","mode":"panic"}}`),
+		queue.Header{Key: "content-type", Value: []byte("application/cloudevents+json")})
+	mustDo(t, rt, add{Name: "b", By: 1})
+	letters, err := rt.DeadLetters(t.Context())
+	if err != nil || len(letters) != 1 || letters[0].Command == nil || letters[0].Command.ID != letters[0].Err.Command {
+		t.Fatalf("letters %+v %v", letters, err)
+	}
+	letters[0].Command.Data = []byte(`{"name":"a","by":7}`)
+	if err := rt.Resend(patience(t), letters...); err != nil {
+		t.Fatal(err)
+	}
+	mustDo(t, rt, add{Name: "b", By: 1})
+	if got := value(t, rt.View(), "a"); got != 7 {
+		t.Errorf("value %d", got)
 	}
 }
 
