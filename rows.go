@@ -1,10 +1,16 @@
 package cqrs
 
 import (
+	"cmp"
+	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"reflect"
+	"slices"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -39,24 +45,52 @@ func decodeRow(t *tableCore, raw []byte, row any) error {
 
 // holdsInterface tells whether rows of the type may hold what can be written and not be read: in an any a map with keys that are no text, in
 // another interface anything.
-func holdsInterface(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if seen[t] {
+func holdsInterface(t reflect.Type) bool {
+	return typeWithin(t, map[reflect.Type]bool{}, func(t reflect.Type) bool { return t.Kind() == reflect.Interface }) != nil
+}
+
+// checkRows refuses a type of which rows would keep nothing: it hides its fields, and writes itself as text or JSON only, or is made from
+// time.Time.
+func checkRows(t reflect.Type) error {
+	lost := typeWithin(t, map[reflect.Type]bool{}, hidesFields)
+	if lost == nil {
+		return nil
+	}
+	return fmt.Errorf("its rows hold a %v, which has no exported fields to keep: "+
+		"give it the methods MarshalBinary and UnmarshalBinary, or keep its text in the row", lost)
+}
+
+func hidesFields(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct || slices.ContainsFunc(reflect.VisibleFields(t), keptField) {
 		return false
 	}
-	seen[t] = true
+	p := reflect.PointerTo(t)
+	return p.Implements(reflect.TypeFor[encoding.TextMarshaler]()) || p.Implements(reflect.TypeFor[json.Marshaler]()) ||
+		t.ConvertibleTo(reflect.TypeFor[time.Time]())
+}
+
+func keptField(f reflect.StructField) bool { return f.IsExported() || f.Anonymous }
+
+// typeWithin gives a type of which a row holds values, or itself consists, and that is so; nil when there is none. Values that a type's own code, or the
+// CBOR library's, writes are not looked into.
+func typeWithin(t reflect.Type, seen map[reflect.Type]bool, is func(reflect.Type) bool) (found reflect.Type) {
+	if seen[t] || readsCBOR(t) || t == reflect.TypeFor[time.Time]() || t == reflect.TypeFor[big.Int]() {
+		return nil
+	}
+	if seen[t] = true; is(t) {
+		return t
+	}
 	switch t.Kind() {
-	case reflect.Interface:
-		return true
-	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return holdsInterface(t.Elem(), seen)
 	case reflect.Map:
-		return holdsInterface(t.Key(), seen) || holdsInterface(t.Elem(), seen)
+		return cmp.Or(typeWithin(t.Key(), seen, is), typeWithin(t.Elem(), seen, is))
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return typeWithin(t.Elem(), seen, is)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if holdsInterface(t.Field(i).Type, seen) {
-				return true
+		for i := 0; i < t.NumField() && found == nil; i++ {
+			if f := t.Field(i); keptField(f) && f.Tag.Get("cbor") != "-" && f.Tag.Get("json") != "-" {
+				found = typeWithin(f.Type, seen, is)
 			}
 		}
 	}
-	return false
+	return found
 }

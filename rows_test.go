@@ -4,10 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	mathbig "math/big"
+	"net/netip"
+	"net/url"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/google/uuid"
 )
 
 // oddity is a row that its fold makes odd.
@@ -91,6 +98,49 @@ func TestRowsAreReadAsTheyWereWritten(t *testing.T) {
 		case failed && errors.Is(err, cqrs.ErrNotFound):
 		case err != nil || !reflect.DeepEqual(got, want):
 			t.Errorf("%s: it was read as %.200v, %v", how, got, err)
+		}
+	}
+}
+
+// priced is a type that hides its fields.
+type priced struct{ cents int }
+
+func (p priced) MarshalText() ([]byte, error) { return fmt.Append(nil, p.cents), nil }
+
+type (
+	stamped   time.Time
+	withPrice struct{ Prices map[string]*priced }
+	withStamp struct{ At stamped }
+	withRat   struct{ Rate *mathbig.Rat }
+	withKept  struct {
+		At    time.Time
+		From  netip.Addr
+		Sum   *mathbig.Int
+		Page  url.URL
+		ID    uuid.UUID
+		Rate  *mathbig.Rat `json:"-"`
+		Level slog.Level
+		Next  *withKept
+	}
+)
+
+// Of a type that hides its fields a row would keep nothing, and nobody would be told.
+func TestOpenRefusesRowsThatCantBeKept(t *testing.T) {
+	open := func(table cqrs.AnyTable) string {
+		rt, err := cqrs.Open(t.TempDir(), cqrs.Config{Tables: []cqrs.AnyTable{table}, NoSync: true})
+		if err == nil {
+			return fmt.Sprint(rt.Close())
+		}
+		return err.Error()
+	}
+	for want, table := range map[string]cqrs.AnyTable{
+		"a cqrs_test.priced,":  cqrs.NewTable("a", func(withPrice) int { return 0 }),
+		"a cqrs_test.stamped,": cqrs.NewTable("b", func(withStamp) int { return 0 }),
+		"a big.Rat,":           cqrs.NewTable("c", func(withRat) int { return 0 }),
+		"<nil>":                cqrs.NewTable("d", func(withKept) int { return 0 }),
+	} {
+		if got := open(table); !strings.Contains(got, want) {
+			t.Errorf("got %s, wanted %s", got, want)
 		}
 	}
 }
