@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/queue"
+	"github.com/cqrs-server/cqrs/store"
 	"go.etcd.io/bbolt"
 )
 
@@ -137,9 +139,12 @@ func (v View) end(r *txReader) {
 	readers.Put(r)
 }
 
+// readError gives the errors of what Close has closed their name.
 func readError(err error) error {
-	if errors.Is(err, boltfile.ErrClosed) {
-		return ErrClosed
+	for _, closed := range []error{boltfile.ErrClosed, queue.ErrClosed, store.ErrClosed} {
+		if errors.Is(err, closed) {
+			return ErrClosed
+		}
 	}
 	return err
 }

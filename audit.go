@@ -74,7 +74,7 @@ func (rt *Runtime) Audit(ctx context.Context, o AuditOptions) (AuditReport, erro
 	a.report.Differences = a.listed
 	maps.DeleteFunc(a.report.NotChecked, func(_ string, n uint64) bool { return n == 0 })
 	if err != nil {
-		return a.report, fmt.Errorf("cqrs: audit: %w", closedError(err))
+		return a.report, fmt.Errorf("cqrs: audit: %w", readError(err))
 	}
 	return a.report, nil
 }

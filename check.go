@@ -2,13 +2,10 @@ package cqrs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/cqrs-server/cqrs/queue"
-	"github.com/cqrs-server/cqrs/store"
 	"github.com/google/uuid"
 )
 
@@ -117,12 +114,4 @@ func (c *check) ended() {
 	if c.progress != nil {
 		c.progress(c.done, c.done)
 	}
-}
-
-// closedError makes one error of the several that say that the runtime is closed.
-func closedError(err error) error {
-	if errors.Is(err, queue.ErrClosed) || errors.Is(err, store.ErrClosed) {
-		return ErrClosed
-	}
-	return readError(err)
 }

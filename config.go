@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -168,6 +169,7 @@ func (c *Config) check() (err error) {
 	fault(c.Batch < 0, "Batch is %d, and must not be negative", c.Batch)
 	fault(c.MaxCommand < 0 || c.MaxCommand > 8<<20, "MaxCommand is %d, and must be 1 to %d", c.MaxCommand, 8<<20)
 	fault(c.MaxInFlight < 0, "MaxInFlight is %d, and must not be negative", c.MaxInFlight)
+	fault(c.KeepFor < 0, "KeepFor is %v, and must not be negative", c.KeepFor) // it would keep nothing, where Retention keeps all
 	fault(c.Role > Sender, "Role is %d, and there is no such", c.Role)
 	fault(c.Role != Worker && c.Queue == nil, "Role is for processes that share a Queue, and Queue is nil")
 	fault(c.Queue != nil && c.MaxCommand > c.Queue.Limit()-commandRoom, "MaxCommand is %d, and the Queue takes %d",
@@ -191,7 +193,7 @@ func limitOf(q queue.Queue) int {
 func checkTables(tables []AnyTable) (err error) {
 	seen := map[string]bool{}
 	for i, t := range tables {
-		if t == nil {
+		if v := reflect.ValueOf(t); t == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 			err = errors.Join(err, fmt.Errorf("Tables[%d] is nil", i))
 			continue
 		}

@@ -60,6 +60,8 @@ func (c add) ProcessCommand(ctx context.Context, d *cqrs.Decision) ([]cqrs.Event
 		return []cqrs.Event{unregistered{}}, nil
 	case "nil-event":
 		return []cqrs.Event{nil}, nil
+	case "nil-pointer":
+		return []cqrs.Event{(*pointed)(nil)}, nil
 	case "random":
 		return []cqrs.Event{drawn{Name: c.Name, ID: d.NewID(), Other: d.NewID(), Number: d.Rand().Uint64()}}, nil
 	case "long-key":
@@ -88,11 +90,13 @@ type (
 		Number    uint64
 	}
 	unregistered struct{}
+	pointed      struct{ Name string }
 )
 
 func (added) EventType() string        { return "counter/added" }
 func (drawn) EventType() string        { return "counter/drawn" }
 func (unregistered) EventType() string { return "counter/unregistered" }
+func (*pointed) EventType() string     { return "counter/pointed" }
 
 type counter struct {
 	Name  string
@@ -126,7 +130,7 @@ func (counting) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) err
 func counterConfig() cqrs.Config {
 	return cqrs.Config{
 		Commands:   []cqrs.Command{add{}},
-		Events:     []cqrs.Event{added{}, drawn{}},
+		Events:     []cqrs.Event{added{}, drawn{}, &pointed{}},
 		Aggregator: counting{}, Tables: []cqrs.AnyTable{counters}, NoSync: true,
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"github.com/google/uuid"
@@ -113,13 +114,14 @@ func TestErrorsByLevel(t *testing.T) {
 		{"panic", "process-command", cqrs.Dev},
 		{"unregistered", "process-command", cqrs.Dev},
 		{"nil-event", "process-command", cqrs.Dev},
+		{"nil-pointer", "process-command", cqrs.Dev},
 	} {
 		_, err := do(t, rt, add{Name: "a", By: 1, Mode: c.mode})
 		wantError(t, err, c.level, c.tag)
 	}
 	mustDo(t, rt, add{Name: "a", By: 1}) // nobody is stopped
 	letters, err := rt.DeadLetters(t.Context())
-	if err != nil || len(letters) != 4 {
+	if err != nil || len(letters) != 5 {
 		t.Fatalf("%d dead letters, %v", len(letters), err)
 	}
 	if rt.View().T() != 1 {
@@ -253,6 +255,26 @@ func TestDeadLetterIsSentAgainEdited(t *testing.T) {
 	}
 }
 
+// So is a command that another program wrote as a CloudEvent.
+func TestDeadLetterOfAnotherProgramIsSentAgainEdited(t *testing.T) {
+	rt, _, _ := start(t, t.TempDir(), counterConfig())
+	cqrs.AppendRaw(t, rt, []byte(`{"specversion":"1.0","type":"counter/add","source":"/shop","id":"order 17","data":{"name":"a","mode":"panic"}}`),
+		queue.Header{Key: "content-type", Value: []byte("application/cloudevents+json")})
+	mustDo(t, rt, add{Name: "b", By: 1})
+	letters, err := rt.DeadLetters(t.Context())
+	if err != nil || len(letters) != 1 || letters[0].Command == nil || letters[0].Command.ID != letters[0].Err.Command {
+		t.Fatalf("letters %+v %v", letters, err)
+	}
+	letters[0].Command.Data = []byte(`{"name":"a","by":7}`)
+	if err := rt.Resend(patience(t), letters...); err != nil {
+		t.Fatal(err)
+	}
+	mustDo(t, rt, add{Name: "b", By: 1})
+	if got := value(t, rt.View(), "a"); got != 7 {
+		t.Errorf("value %d", got)
+	}
+}
+
 func TestUnreadableMessageIsADeadLetterThatKeepsItsBytes(t *testing.T) {
 	rt, _, _ := start(t, t.TempDir(), counterConfig())
 	ctx := patience(t)
@@ -381,6 +403,50 @@ func TestReceiptsBeyondTheBoundFindTheirOutcome(t *testing.T) {
 	}
 }
 
+func TestManyWaitForOneReceiptBeyondTheBound(t *testing.T) {
+	cfg := counterConfig()
+	cfg.MaxInFlight = 1
+	rt, err := cqrs.Open(t.TempDir(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receipts := sendAll(t, rt, add{Name: "a", Mode: "panic"}, add{Name: "b", Mode: "panic"})
+	ctx, ended := patience(t), make(chan error, 1)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			_, err := receipts[1].Wait(ctx)
+			if e, ok := errors.AsType[*cqrs.Error](err); !ok || e.Tag != "process-command" {
+				t.Error(err)
+			}
+		})
+	}
+	go func() { ended <- rt.Run(ctx) }()
+	all.Wait()
+	if err := errors.Join(rt.Close(), <-ended); err != nil {
+		t.Error(err)
+	}
+}
+
+// A Submit that fails gives back the room that its receipts took, also when it fails because there was not enough.
+func TestFailedSubmitFollowsNothing(t *testing.T) {
+	cfg := counterConfig()
+	cfg.MaxInFlight = 2
+	rt, err := cqrs.Open(t.TempDir(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	three := slices.Repeat([]cqrs.Envelope{{Type: "counter/add", Data: []byte(`{"name":"a"}`)}}, 3)
+	for _, some := range [][]cqrs.Envelope{three[:1], three} {
+		if _, err := rt.Submit(ctx, some...); !errors.Is(err, context.Canceled) || rt.Followed() != 0 {
+			t.Errorf("%d commands: %v, and %d are followed", len(some), err, rt.Followed())
+		}
+	}
+}
+
 func TestSentBeforeRunIsDoneByRun(t *testing.T) {
 	dir := t.TempDir()
 	rt, err := cqrs.Open(dir, counterConfig())
@@ -423,6 +489,22 @@ func TestClose(t *testing.T) {
 	}
 	if _, err := rt.Shard(0).AtLeast(t.Context(), 9); !errors.Is(err, cqrs.ErrClosed) {
 		t.Errorf("wait: %v", err)
+	}
+	if _, err := rt.DeadLetters(t.Context()); !errors.Is(err, cqrs.ErrClosed) {
+		t.Errorf("dead letters: %v", err)
+	}
+	if _, err := rt.Shard(0).Commit(t.Context(), 1); !errors.Is(err, cqrs.ErrClosed) {
+		t.Errorf("commit: %v", err)
+	}
+	for _, err := range rt.Feedback(t.Context(), 0, 0) {
+		if !errors.Is(err, cqrs.ErrClosed) {
+			t.Errorf("feedback: %v", err)
+		}
+	}
+	for _, err := range rt.Events(t.Context(), store.Query{Type: "counter/added"}) {
+		if !errors.Is(err, cqrs.ErrClosed) {
+			t.Errorf("events: %v", err)
+		}
 	}
 }
 
@@ -476,16 +558,17 @@ func TestOpenReportsEveryFault(t *testing.T) {
 	plan := cqrs.DefaultPlan()
 	plan.Workflow = append(plan.Workflow, workflow.Edge{From: "event/store", To: "nowhere"})
 	bad := cqrs.NewTable("bad", func(c chan int) chan int { return c })
+	var none *cqrs.Table[string, counter]
 	_, err := cqrs.Open(t.TempDir(), cqrs.Config{
 		Commands: []cqrs.Command{nil, add{}, add{}}, Events: []cqrs.Event{nil, added{}, added{}},
-		Tables: []cqrs.AnyTable{nil, counters, counters, bad}, Shards: -1, Batch: -1, MaxCommand: -1, MaxInFlight: -1,
+		Tables: []cqrs.AnyTable{nil, counters, counters, bad, none}, Shards: -1, Batch: -1, MaxCommand: -1, MaxInFlight: -1, KeepFor: -1,
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{"Commands[0] is nil", `command type "counter/add" is registered twice`, "Events[0] is nil",
 		`event type "counter/added" is registered twice`, "Tables[0] is nil", "table counters is named twice", "table bad",
-		"Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1"} {
+		"Tables[4] is nil", "Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1", "KeepFor is -1ns"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}

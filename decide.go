@@ -74,8 +74,11 @@ func (k *decider) root(d *Decision, c *command, p *position) *Error {
 // decide calls ProcessCommand, and makes one record of all events.
 func (k *decider) decide(ctx context.Context, c *command, d *Decision, p *position) (*Commit, error) {
 	events, err := c.value.ProcessCommand(ctx, d)
-	if d.reader.err != nil {
-		return nil, Retry(d.reader.err)
+	switch e := d.reader.err; {
+	case errors.Is(e, ErrPruned): // the basis is older than an index that it read: that does not pass
+		return nil, userError(tagBasis, "the command's basis is t %d, and what it reads does not reach back to it: %v", d.reader.t, e)
+	case e != nil:
+		return nil, Retry(e)
 	}
 	if err == nil {
 		err = d.conflict(p.t)

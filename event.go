@@ -90,8 +90,22 @@ func (t *eventType) decode(data []byte) (Event, error) {
 		}
 	}
 	v := reflect.New(t.typ)
-	if err := json.Unmarshal(data, v.Interface()); err != nil {
+	if err := unmarshal(data, v.Interface()); err != nil {
 		return nil, fmt.Errorf("event %s can't be decoded: %w", t.name, err)
 	}
 	return v.Elem().Interface().(Event), nil
+}
+
+// unmarshal makes an error of the panic of a type's own UnmarshalJSON: stored events are read where a panic would end the process.
+func unmarshal(data []byte, v any) (err error) {
+	defer func() {
+		p := recover()
+		if _, fault := p.(interface{ Addr() uintptr }); fault { // of the file: see boltfile.Guard
+			panic(p)
+		}
+		if p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return json.Unmarshal(data, v)
 }

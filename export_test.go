@@ -13,11 +13,18 @@ import (
 const MaxHeld = maxHeld
 
 // AppendRaw puts a message into the command queue as another program might.
-func AppendRaw(t *testing.T, rt *Runtime, value []byte) {
+func AppendRaw(t *testing.T, rt *Runtime, value []byte, headers ...queue.Header) {
 	t.Helper()
-	if err := rt.queue.Append(t.Context(), topicCommands, 0, []queue.Message{{Value: value}}); err != nil {
+	if err := rt.queue.Append(t.Context(), topicCommands, 0, []queue.Message{{Value: value, Headers: headers}}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Followed is how many receipts are followed in memory.
+func (rt *Runtime) Followed() int {
+	rt.receipts.mu.Lock()
+	defer rt.receipts.mu.Unlock()
+	return len(rt.receipts.waiting)
 }
 
 // HistoryBytes is about how large the history of the first shard is.

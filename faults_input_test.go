@@ -2,9 +2,11 @@ package cqrs_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,4 +273,49 @@ func TestOddTimes(t *testing.T) {
 	if n != 7 {
 		t.Errorf("%d events", n)
 	}
+}
+
+// shy is an event whose type came to panic when it is read.
+type shy struct{ Name string }
+
+var shyPanics atomic.Bool
+
+func (*shy) EventType() string { return "shy" }
+
+func (s *shy) UnmarshalJSON(b []byte) error {
+	if shyPanics.Load() {
+		panic("asked for its JSON")
+	}
+	type plain shy
+	return json.Unmarshal(b, (*plain)(s))
+}
+
+type beShy struct{ Name string }
+
+func (beShy) CommandType() string { return "shy/be" }
+
+func (c beShy) ProcessCommand(context.Context, *cqrs.Decision) ([]cqrs.Event, error) {
+	return []cqrs.Event{&shy{c.Name}}, nil
+}
+
+// A stored event that panics when it is read ends neither the process that builds tables of it, nor that of who reads the log.
+func TestEventThatPanicsWhenItIsRead(t *testing.T) {
+	cfg, dir := counterConfig(), t.TempDir()
+	cfg.Commands, cfg.Events = append(cfg.Commands, beShy{}), append(cfg.Events, &shy{})
+	rt, _, stop := start(t, dir, cfg)
+	mustDo(t, rt, beShy{"a"})
+	stop()
+	shyPanics.Store(true)
+	defer shyPanics.Store(false)
+	cfg.Version = "2"
+	rt, _, _ = start(t, dir, cfg)
+	if h := rt.Health()[0]; h.T != 1 || h.Failed != 1 {
+		t.Errorf("health %+v", h)
+	}
+	if _, err := rt.Shard(0).Commit(t.Context(), 1); err == nil {
+		t.Error("the log was read")
+	}
+	_, err := do(t, rt, beShy{"b"})
+	wantError(t, err, cqrs.Dev, "process-command")
+	mustDo(t, rt, add{Name: "a", By: 1})
 }

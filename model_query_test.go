@@ -16,7 +16,7 @@ import (
 // query is a read as data: it can be asked through a View, a Decision or a Tx, and of the model. Answers are texts.
 type query struct {
 	Source string // a table, or an index
-	Op     string // get, has, all, find; and of a span: rows, some, backward, first, count, pages
+	Op     string // get, has, all, find; and of a span: rows, some, backward, first, count, page, pages
 	Span   string // whole, from, between, prefix, equal
 	A, B   item   // where keys and values are taken from
 	Fields int    // of a prefix
@@ -24,7 +24,7 @@ type query struct {
 }
 
 var (
-	queryOps = []string{"get", "has", "all", "find", "rows", "some", "backward", "first", "count", "pages"}
+	queryOps = []string{"get", "has", "all", "find", "rows", "some", "backward", "first", "count", "pages", "page"}
 	spanOps  = []string{"whole", "from", "between", "prefix", "equal"}
 )
 
@@ -65,6 +65,8 @@ func (q query) ask(r cqrs.Reader) string {
 		return rowsText(s.find(r, q), -1)
 	case "pages":
 		return pagesText(s.span(q), r, q.N)
+	case "page":
+		return pageText(s.span(q).Page(r, q.N, ""))
 	case "count":
 		return countText(s.span(q).Count(r))
 	case "first":
@@ -92,6 +94,8 @@ func (q query) answer(w *world) string {
 		return strconv.Itoa(len(rows))
 	case "pages":
 		return modelPages(rows, q.N)
+	case "page":
+		return onePage(rows[:min(q.N, len(rows))], len(rows) > q.N)
 	case "backward":
 		slices.Reverse(rows)
 		return texts(rows[:min(q.N, len(rows))])
@@ -159,6 +163,16 @@ func pagesText(span cqrs.Range[item], r cqrs.Reader, n int) string {
 		}
 	}
 }
+
+// pageText tells of one page, and whether there is another.
+func pageText(rows []item, next cqrs.Cursor, err error) string {
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return onePage(rows, next != "")
+}
+
+func onePage(rows []item, more bool) string { return fmt.Sprint(texts(rows), more) }
 
 func modelPages(rows []item, n int) string {
 	pages := []string{}

@@ -161,6 +161,32 @@ func TestAddedIndexCannotBeReadEarlier(t *testing.T) {
 	}
 }
 
+// seated counts a group by an index that the test adds.
+type seated struct{ Group string }
+
+var seatedBy *cqrs.Index[string, item]
+
+func (seated) CommandType() string           { return "guests/seated" }
+func (seated) Consistency() cqrs.Consistency { return cqrs.AsOfBasis }
+
+func (c seated) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]cqrs.Event, error) {
+	_, err := seatedBy.Equal(c.Group).Count(d)
+	return nil, err
+}
+
+// A basis that an added index does not reach back to never will: the command is refused, and holds up nobody.
+func TestDecisionBeforeAnAddedIndex(t *testing.T) {
+	dir := grown(t, named("a", "x", "1"), named("b", "y", "2"))
+	g := newGuests("group")
+	seatedBy = g.group
+	cfg := g.config()
+	cfg.Commands = append(cfg.Commands, seated{})
+	rt, _, _ := start(t, dir, cfg)
+	_, err := do(t, rt, seated{"x"}, cqrs.WithBasis(1))
+	wantError(t, err, cqrs.User, "basis")
+	mustDo(t, rt, seated{"x"})
+}
+
 func TestUniqueIndexThatRowsBreakIsRefusedAtOpen(t *testing.T) {
 	for _, c := range []struct {
 		name, index, want string

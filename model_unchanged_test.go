@@ -74,6 +74,10 @@ func TestUnchanged(t *testing.T) {
 		{"backward broken off, and a row right before", rows("backward", "whole", "", "", 2), put("cz", "", ""), false},
 		{"backward broken off, and a row between", rows("backward", "whole", "", "", 2), put("e", "", ""), true},
 		{"backward broken off, and a row behind all", rows("backward", "whole", "", "", 1), put("g", "", ""), true},
+		{"a page, and the last row behind it went", rows("page", "whole", "", "", 2), gone("f"), true},
+		{"a page, and a row came right behind it", rows("page", "whole", "", "", 2), put("e", "", ""), false},
+		{"a page, and a row behind the next went", rows("page", "whole", "", "", 1), gone("f"), false},
+		{"the last page, and a row came behind it", rows("page", "whole", "", "", 3), put("g", "", ""), true},
 		{"pages, and a row came last", rows("pages", "whole", "", "", 3), put("z", "", ""), true},
 
 		{"a value, and a row got it", by("group", "find", "", x, none, 0), put("f", "x", ""), true},

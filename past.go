@@ -167,6 +167,9 @@ func (t *Table[K, V]) written(before, after View) (keys [][]byte, err error) {
 	}
 	defer after.end(tr)
 	defer tr.guard(&err, debug.SetPanicOnFault(true))
+	if err := before.agg.position().canRead(before.base(), before.agg.shard); err != nil {
+		return nil, err // the history may lack what was written since
+	}
 	id, err := tr.rowTx.agg.id(&t.tableCore, before.t)
 	if err != nil {
 		return nil, err
@@ -237,7 +240,7 @@ func (s *Shard) Log(ctx context.Context, from, to uint64) iter.Seq2[*Commit, err
 			if err == nil {
 				err = s.rt.types.decodeEvents(c)
 			}
-			if !yield(c, err) || err != nil || record.T == to {
+			if !yield(c, readError(err)) || err != nil || record.T == to {
 				return
 			}
 		}
@@ -255,7 +258,7 @@ func (s *Shard) AsOfTime(ctx context.Context, instant time.Time) (View, error) {
 	}
 	for c, err := range s.rt.store.Log(ctx, s.n, t+1) {
 		if err != nil {
-			return View{}, err
+			return View{}, readError(err)
 		}
 		if c.Time > ms || c.T > newest {
 			break

@@ -55,6 +55,26 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 }
 
+// What was written since a t that is pruned may have been dropped with its history: a Diff must not say that nothing was.
+func TestDiffFromThePrunedPast(t *testing.T) {
+	cfg := counterConfig()
+	cfg.KeepHistory = 2
+	rt, _, _ := start(t, t.TempDir(), cfg)
+	for range 2 {
+		mustDo(t, rt, add{Name: "a", By: 1})
+	}
+	for range 10 {
+		mustDo(t, rt, add{Name: "a", Mode: "nothing"})
+	}
+	for change, err := range counters.Diff(rt.AsOf(1), rt.View()) {
+		if !errors.Is(err, cqrs.ErrPruned) {
+			t.Errorf("got %+v, %v", change, err)
+		}
+		return
+	}
+	t.Error("it says that nothing was written")
+}
+
 func TestBasisFromThePrunedPast(t *testing.T) {
 	cfg := counterConfig()
 	cfg.KeepHistory, cfg.Consistency = 2, cqrs.AsOfBasis

@@ -168,6 +168,7 @@ func (q Range[V]) step(r Reader, backward bool, n int, fn func(tr *txReader, key
 	w := walk{rowTx: tr.rowTx, table: id, from: from, to: to, t: tr.t, backward: backward}
 	err = w.each(func(key, value []byte) error {
 		if count == n {
+			tr.seen.key(id, key) // that there is more was seen, too
 			return errEnough
 		}
 		count++

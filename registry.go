@@ -104,6 +104,9 @@ func (r *registry) eventOf(e Event) (*eventType, error) {
 	if e == nil {
 		return nil, errors.New("ProcessCommand returned a nil event")
 	}
+	if v := reflect.ValueOf(e); v.Kind() == reflect.Pointer && v.IsNil() { // it would be null in the log, and a trap for each fold
+		return nil, fmt.Errorf("ProcessCommand returned a nil %T", e)
+	}
 	name := e.EventType()
 	t := r.events[name]
 	if t == nil {

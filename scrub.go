@@ -53,7 +53,7 @@ func (rt *Runtime) Scrub(ctx context.Context, o ScrubOptions) (ScrubReport, erro
 	s.ended()
 	s.report.Differences, s.report.Different = s.listed, s.count
 	if err != nil {
-		return s.report, fmt.Errorf("cqrs: scrub: %w", closedError(err))
+		return s.report, fmt.Errorf("cqrs: scrub: %w", readError(err))
 	}
 	return s.report, nil
 }
@@ -199,5 +199,5 @@ func (a *aggregate) stored() (p position, err error) {
 
 // stops tells whether an error ends the scrub: others are differences.
 func stops(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(closedError(err), ErrClosed)
+	return ctx.Err() != nil || errors.Is(readError(err), ErrClosed)
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/mutant"
@@ -142,10 +143,10 @@ func (rt *Runtime) append(ctx context.Context, receipts []*Receipt, msgs []queue
 }
 
 func (rt *Runtime) appendTo(ctx context.Context, shard int, receipts []*Receipt, msgs []queue.Message) error {
-	if err := rt.expect(ctx, shard, receipts); err != nil {
-		return err
+	err := rt.expect(ctx, shard, receipts)
+	if err == nil {
+		err = rt.queue.Append(ctx, topicCommands, shard, msgs)
 	}
-	err := rt.queue.Append(ctx, topicCommands, shard, msgs)
 	if mutant.Is("send of unknown outcome taken for sent") && errors.Is(err, queue.ErrUnknown) {
 		err = nil
 	}
@@ -160,7 +161,7 @@ func (rt *Runtime) appendTo(ctx context.Context, shard int, receipts []*Receipt,
 func (rt *Runtime) expect(ctx context.Context, shard int, receipts []*Receipt) error {
 	if s := rt.shards[shard]; s.served != nil {
 		for _, r := range receipts {
-			r.from = max(s.heardAll.Load(), 0)
+			r.from.Store(max(s.heardAll.Load(), 0))
 		}
 	}
 	followed, err := rt.receipts.expect(receipts)
@@ -169,7 +170,7 @@ func (rt *Runtime) expect(ctx context.Context, shard int, receipts []*Receipt) e
 	}
 	_, end, err := rt.queue.Bounds(ctx, topicFeedback, shard)
 	for _, r := range receipts[followed:] {
-		r.from = end
+		r.from.Store(end)
 	}
 	return err
 }
@@ -185,9 +186,6 @@ func sendError(err error) error {
 	if errors.Is(err, queue.ErrUnknown) {
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	if errors.Is(err, queue.ErrClosed) {
-		return ErrClosed
-	}
 	return readError(err)
 }
 
@@ -200,9 +198,9 @@ type Receipt struct {
 	payload [16]byte      // other commands may have been sent under the same id
 	done    chan struct{} // closed when the command has ended; nil when the receipt is not followed
 	end     ended
-	lost    bool     // the end could not be learned
-	next    *Receipt // of another Send of the same id
-	from    int64    // where the feedback queue ended before a command that is not followed was sent
+	lost    bool         // the end could not be learned
+	next    *Receipt     // of another Send of the same id
+	from    atomic.Int64 // where the feedback queue ended before a command that is not followed was sent; then how far it was searched
 }
 
 // Outcome is how an accepted command ended.
@@ -215,7 +213,7 @@ type Outcome struct {
 	Repeat  bool       // the command had been accepted before, at T; sending it again changed nothing
 }
 
-// Wait waits for the command's end. It gives the outcome of an accepted command, a *Error of one that was refused or
+// Wait waits for the command's end; several goroutines may. It gives the outcome of an accepted command, a *Error of one that was refused or
 // went to the dead letters, or ctx's error.
 func (r *Receipt) Wait(ctx context.Context) (Outcome, error) {
 	if r.done == nil {
@@ -260,7 +258,7 @@ func outcomeOf(c *Commit) Outcome {
 func (rt *Runtime) outcome(ctx context.Context, shard int, id uuid.UUID, repeat bool) (Outcome, error) {
 	record, err := rt.archived(ctx, id)
 	if err != nil {
-		return Outcome{}, fmt.Errorf("cqrs: command %s was accepted, and its commit can't be read: %w", id, err)
+		return Outcome{}, fmt.Errorf("cqrs: command %s was accepted, and its commit can't be read: %w", id, readError(err))
 	}
 	c := &Commit{Record: record, Repeat: repeat}
 	if err := rt.types.decodeEvents(c); err != nil {
@@ -327,7 +325,7 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 	ctx, cancel := r.rt.whileOpen(ctx)
 	defer cancel(nil)
 	heard := parts{}
-	for f, err := range r.rt.feedback(ctx, r.Shard, r.from, math.MaxInt64, heard) {
+	for f, err := range r.rt.feedback(ctx, r.Shard, r.from.Load(), math.MaxInt64, heard) {
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, context.Cause(ctx))
@@ -335,7 +333,7 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 			return Outcome{}, err
 		case err != nil || f.Command != r.ID || f.payload != r.payload && f.payload != [16]byte{}:
 			if heard[r.ID] == nil { // else another Wait would miss its first events
-				r.from = f.Offset + 1
+				r.from.Store(f.Offset + 1)
 			}
 		case f.Err != nil:
 			return Outcome{}, f.Err
@@ -386,14 +384,15 @@ func (r *Receipt) look(ctx context.Context) (f Feedback, found bool, err error) 
 		return f, found, err
 	}
 	start, end, err := r.rt.queue.Bounds(ctx, topicFeedback, r.Shard)
-	if r.from = max(r.from, start); err != nil || r.from >= end {
+	from := max(r.from.Load(), start)
+	if err != nil || from >= end {
 		return f, false, readError(err)
 	}
-	for f, err := range r.rt.Feedback(ctx, r.Shard, r.from) {
+	for f, err := range r.rt.Feedback(ctx, r.Shard, from) {
 		if err != nil || f.Command == r.ID {
 			return f, err == nil, err
 		}
-		if r.from = f.Offset + 1; r.from >= end {
+		if r.from.Store(f.Offset + 1); f.Offset+1 >= end {
 			break
 		}
 	}
@@ -424,7 +423,7 @@ func (rt *Runtime) Events(ctx context.Context, q store.Query) func(yield func(Re
 			if t := rt.types.events[entry.Type]; t != nil && err == nil {
 				r.Value, err = t.decode(entry.Data)
 			}
-			if !yield(r, err) {
+			if !yield(r, readError(err)) {
 				return
 			}
 		}

@@ -96,12 +96,15 @@ var archived = regexp.MustCompile(`^(shard-[0-9]+|aggregate-[A-Za-z0-9_@-]+)\.db
 
 // Restore makes the data folder dir of what Snapshot wrote. dir must not exist, or be empty; it appears when it is whole.
 func Restore(ctx context.Context, dir string, r io.Reader) error {
-	if list, err := os.ReadDir(dir); err == nil && len(list) > 0 {
+	list, err := os.ReadDir(dir)
+	if len(list) > 0 {
 		return fmt.Errorf("cqrs: restore: %s is not empty: name a new folder", dir)
 	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // a file, say, which must not make room for the folder
+		return fmt.Errorf("cqrs: restore: %w", err)
+	}
 	parent := filepath.Dir(filepath.Clean(dir))
-	err := boltfile.MakeDir(parent)
-	if err != nil {
+	if err := boltfile.MakeDir(parent); err != nil {
 		return fmt.Errorf("cqrs: restore: %w", err)
 	}
 	temp, err := os.MkdirTemp(parent, ".restore-*")

@@ -59,7 +59,8 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := t.TempDir()
-	if err := os.WriteFile(filepath.Join(full, "x"), nil, 0o600); err != nil {
+	file := filepath.Join(full, "x")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -68,6 +69,7 @@ func TestRestoreRefuses(t *testing.T) {
 		want string
 	}{
 		"a folder in use": {full, b.Bytes(), "is not empty"},
+		"a file":          {file, b.Bytes(), file},
 		"nothing":         {filepath.Join(t.TempDir(), "d"), nil, "is empty"},
 		"garbage":         {filepath.Join(t.TempDir(), "d"), bytes.Repeat([]byte("x"), 2000), "no snapshot"},
 		"cut off":         {filepath.Join(t.TempDir(), "d"), b.Bytes()[:b.Len()/2], "EOF"},

@@ -2,6 +2,7 @@ package cqrs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"iter"
 	"reflect"
@@ -12,7 +13,7 @@ import (
 
 // Table is typed rows by key, ordered by key. It is made once, as a value of the program, named in Config.Tables, and read through
 // a View, a *Decision or a *Tx. Rows are kept as CBOR of V's exported fields: a field that is added reads as its zero
-// value in older rows.
+// value in older rows. A field's type that hides its own fields needs MarshalBinary (or MarshalCBOR) and its opposite.
 //
 // Keys may be strings (not the empty one), integers, floats, bools, uuids, times, arrays of bytes, and structs of these (ordered by their
 // fields).
@@ -29,6 +30,7 @@ type tableCore struct {
 	signature string // of the key's type
 	err       error  // why it can't be used: Open reports it
 	plan      *rowPlan
+	readBack  bool // a row is read once before it is written: it may be one that can't be
 
 	// fill writes an index that is new over rows that are there.
 	fill func(r *rowTx, t uint64) error
@@ -49,11 +51,14 @@ func (t *Table[K, V]) indexCores() (cores []*tableCore) {
 	return cores
 }
 
-// NewTable makes a table whose rows are found by the key that key gives. Open reports a key type that can't be ordered.
+// NewTable makes a table whose rows are found by the key that key gives. Open reports a key type that can't be ordered, and a row
+// type that can't be kept.
 func NewTable[K comparable, V any](name string, key func(V) K) *Table[K, V] {
 	t := &Table[K, V]{key: key}
 	t.name, t.signature, t.plan = name, signature(reflect.TypeFor[K]()), newRowPlan(reflect.TypeFor[V]())
-	t.encode, t.err = keys.Encoder[K]()
+	t.readBack, t.err = holdsInterface(reflect.TypeFor[V]()), checkRows(reflect.TypeFor[V]())
+	encode, err := keys.Encoder[K]()
+	t.encode, t.err = encode, errors.Join(err, t.err)
 	return t
 }
 
@@ -148,6 +153,11 @@ func (t *Table[K, V]) Put(tx *Tx, row V) error {
 	buf.Reset()
 	if err := rowMode.MarshalToBuffer(row, buf); err != nil {
 		return tx.failed(fmt.Errorf("cqrs: table %s: a row can't be encoded: %w", t.name, err))
+	}
+	if t.readBack {
+		if err := decodeRow(&t.tableCore, buf.Bytes(), new(V)); err != nil {
+			return tx.failed(fmt.Errorf("cqrs: table %s: a row could not be read again: %w", t.name, errors.Unwrap(err)))
+		}
 	}
 	return t.write(tx, t.key(row), &row, buf.Bytes())
 }

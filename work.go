@@ -10,6 +10,7 @@ import (
 
 	"github.com/cqrs-server/cqrs/internal/boltfile"
 	"github.com/cqrs-server/cqrs/internal/mutant"
+	"github.com/cqrs-server/cqrs/store"
 )
 
 // work is one write transaction on an aggregate: commits are folded, in the order of t, and with them the position moves.
@@ -184,7 +185,7 @@ func (w *work) foldAgain(ctx context.Context, r refolded) error {
 		return err
 	}
 	e := w.folds.Recorded()
-	e.Event.ID, e.Event.Type, e.Event.Data, e.Value = r.ID, r.Type, r.Data, value
+	e.Event, e.Value = store.Event{ID: r.ID, Index: r.Index, Segment: r.Segment, Type: r.Type, Data: r.Data}, value
 	w.folds.again = &e
 	if err := fold(ctx, w.agg.fold, &w.folds, value); err != nil {
 		return err
