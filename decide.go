@@ -75,7 +75,7 @@ func (k *decider) root(d *Decision, c *command, p *position) *Error {
 func (k *decider) decide(ctx context.Context, c *command, d *Decision, p *position) (*Commit, error) {
 	events, err := c.value.ProcessCommand(ctx, d)
 	if d.reader.err != nil {
-		return nil, Retry(d.reader.err)
+		return nil, unread(d.reader.err)
 	}
 	if err == nil {
 		err = d.conflict(p.t)
@@ -84,6 +84,19 @@ func (k *decider) decide(ctx context.Context, c *command, d *Decision, p *positi
 		return nil, err
 	}
 	return k.commit(c, d, events, p)
+}
+
+// unread is the end of a decision that could not read. What trying again can't heal must not hold up the commands behind it.
+func unread(err error) *Error {
+	switch {
+	case errors.Is(err, ErrPruned): // an index that was added after the basis
+		e := userError(tagBasis, "%v", err)
+		e.cause = err
+		return e
+	case errors.Is(err, errNotNamed):
+		return devError(tagProcess, err)
+	}
+	return Retry(err)
 }
 
 // decideSafely is decide where nobody else makes an error of a panic.

@@ -161,6 +161,34 @@ func TestAddedIndexCannotBeReadEarlier(t *testing.T) {
 	}
 }
 
+// Invariant 19, for what trying again can't heal: the command ends, and those behind it go on.
+func TestDecisionThatCannotReadStopsNobody(t *testing.T) {
+	dir := grown(t, named("a", "x", "1"), named("b", "y", "2"))
+	g := newGuests("group")
+	cfg := g.config()
+	cfg.Consistency, cfg.Commands, cfg.Events = cqrs.AsOfBasis, append(cfg.Commands, add{}), append(cfg.Events, added{})
+	rt, h, _ := start(t, dir, cfg)
+	for _, c := range []struct {
+		name  string
+		read  func(*cqrs.Decision)
+		level cqrs.Level
+		tag   string
+		want  string
+	}{
+		{"an index that was added after the basis", func(d *cqrs.Decision) { g.group.Has(d, "x") }, cqrs.User, "basis", "was added at t 2, and can't be read as of t 1"},
+		{"a table that was forgotten", func(d *cqrs.Decision) { counters.Has(d, "x") }, cqrs.Dev, "process-command", "table counters is not named in Config.Tables"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h.read = c.read
+			_, err := do(t, rt, add{Name: "a", Mode: "read"}, cqrs.WithBasis(1))
+			if e := wantError(t, err, c.level, c.tag); !strings.Contains(e.Message, c.want) {
+				t.Errorf("%v, wanted %q", e, c.want)
+			}
+			mustDo(t, rt, add{Name: "a"})
+		})
+	}
+}
+
 func TestUniqueIndexThatRowsBreakIsRefusedAtOpen(t *testing.T) {
 	for _, c := range []struct {
 		name, index, want string
