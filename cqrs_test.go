@@ -297,6 +297,11 @@ func TestSendRefusesWhatCantTravel(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for want, c := range map[string]cqrs.Command{"send is nil": nil, "send is a nil *cqrs_test.add": (*add)(nil)} {
+		if _, err := rt.Send(patience(t), c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, wanted %q", err, want)
+		}
+	}
 	mustDo(t, rt, add{Name: "a", By: 1})
 }
 
