@@ -168,12 +168,13 @@ func (c *Config) check() (err error) {
 	fault(c.Batch < 0, "Batch is %d, and must not be negative", c.Batch)
 	fault(c.MaxCommand < 0 || c.MaxCommand > 8<<20, "MaxCommand is %d, and must be 1 to %d", c.MaxCommand, 8<<20)
 	fault(c.MaxInFlight < 0, "MaxInFlight is %d, and must not be negative", c.MaxInFlight)
+	fault(c.KeepFor < 0, "KeepFor is %v, and must not be negative", c.KeepFor)
 	fault(c.Role > Sender, "Role is %d, and there is no such", c.Role)
 	fault(c.Role != Worker && c.Queue == nil, "Role is for processes that share a Queue, and Queue is nil")
 	fault(c.Queue != nil && c.MaxCommand > c.Queue.Limit()-commandRoom, "MaxCommand is %d, and the Queue takes %d",
 		c.MaxCommand, limitOf(c.Queue)-commandRoom)
 	fault(c.Consistency > Unchanged, "Consistency is %d, and there is no such", c.Consistency)
-	fault(checkName("", c.Code, maxCode) != nil, "Code: %v", checkName("", c.Code, maxCode))
+	fault(checkName("text", c.Code, maxCode) != nil, "Code: %v", checkName("text", c.Code, maxCode))
 	fault(!plainName.MatchString(c.Version), "Version is %q, and must be letters, digits, - and _", c.Version)
 	return errors.Join(err, checkTables(c.Tables), c.checkNext(), checkAggregates(c.Aggregates))
 }

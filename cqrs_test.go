@@ -469,7 +469,7 @@ func TestWaitHonoursItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := r.Wait(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := r.Wait(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "Run, which does the work, is not running") {
 		t.Errorf("wait: %v", err)
 	}
 	if _, err := rt.Shard(0).AtLeast(ctx, 1); !errors.Is(err, context.Canceled) {
@@ -484,13 +484,15 @@ func TestOpenReportsEveryFault(t *testing.T) {
 	_, err := cqrs.Open(t.TempDir(), cqrs.Config{
 		Commands: []cqrs.Command{nil, add{}, add{}}, Events: []cqrs.Event{nil, added{}, added{}},
 		Tables: []cqrs.AnyTable{nil, counters, counters, bad}, Shards: -1, Batch: -1, MaxCommand: -1, MaxInFlight: -1,
+		KeepFor: -1, Code: "a\nb", Aggregates: []cqrs.Aggregate{{Name: "own", Tables: []cqrs.AnyTable{nil}}},
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{"Commands[0] is nil", `command type "counter/add" is registered twice`, "Events[0] is nil",
 		`event type "counter/added" is registered twice`, "Tables[0] is nil", "table counters is named twice", "table bad",
-		"Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1"} {
+		"Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1", "KeepFor is -1ns", "Code: its text has a control character",
+		`Aggregates[0] ("own"): Aggregator is nil`, "Aggregates[0]: Tables[0] is nil"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
