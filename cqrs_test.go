@@ -2,6 +2,7 @@ package cqrs_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -315,8 +316,9 @@ func TestBadDataIsAValidationError(t *testing.T) {
 		}
 		_, err = receipts[0].Wait(ctx)
 		e := wantError(t, err, cqrs.User, "validation")
-		if e.Data["faults"] == nil || len(e.Message) > 2000 {
-			t.Errorf("%.40s: %v", data, e)
+		faults, _ := json.Marshal(e.Data["faults"])
+		if !strings.HasPrefix(string(faults), `[{"path":"`) || !strings.Contains(string(faults), `,"problem":"`) || len(e.Message) > 2000 {
+			t.Errorf("%.40s: %v %s", data, e, faults)
 		}
 	}
 }
@@ -366,6 +368,25 @@ func TestFeedbackIsAQueue(t *testing.T) {
 		if f.Command != want.id || f.T != want.t || (want.level == 0) != (f.Err == nil) || (f.Err != nil && f.Err.Level != want.level) {
 			t.Errorf("feedback %d: %+v, wanted %+v", i, f, want)
 		}
+	}
+}
+
+// Other programs read errors in the feedback queue; the number is how levels were written before.
+func TestLevelTravelsByItsName(t *testing.T) {
+	for level, name := range map[cqrs.Level]string{cqrs.Dev: `"dev"`, cqrs.User: `"user"`, cqrs.System: `"system"`, 7: `7`} {
+		b, err := json.Marshal(level)
+		if err != nil || string(b) != name {
+			t.Errorf("%s %v, wanted %s", b, err, name)
+		}
+		for _, text := range []string{name, fmt.Sprint(uint8(level))} {
+			var got cqrs.Level
+			if err := json.Unmarshal([]byte(text), &got); err != nil || got != level {
+				t.Errorf("%s: %v %v, wanted %v", text, got, err, level)
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(`"what"`), new(cqrs.Level)); err == nil {
+		t.Error("there is no level of that name")
 	}
 }
 

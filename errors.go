@@ -33,6 +33,25 @@ func (l Level) String() string {
 	return fmt.Sprintf("Level(%d)", uint8(l))
 }
 
+// MarshalJSON gives the name: other programs read errors in the feedback queue.
+func (l Level) MarshalJSON() ([]byte, error) {
+	if l < Dev || l > System {
+		return json.Marshal(uint8(l))
+	}
+	return json.Marshal(l.String())
+}
+
+// UnmarshalJSON reads the name, or the number that stood for it before.
+func (l *Level) UnmarshalJSON(b []byte) error {
+	for known := Dev; known <= System; known++ {
+		if string(b) == `"`+known.String()+`"` {
+			*l = known
+			return nil
+		}
+	}
+	return json.Unmarshal(b, (*uint8)(l))
+}
+
 // The tags that the library gives to its errors; a program may use others.
 const (
 	tagEnvelope   = "envelope"          // dev: a message that is no command

@@ -104,7 +104,7 @@ func FuzzHistory(f *testing.F) {
 
 func FuzzError(f *testing.F) {
 	f.Add(Reject("no %d", 1).With("n", 1).Tagged("t").encode())
-	for _, s := range []string{"", "null", "[]", `{"level":"what"}`, `{"level":7}`, `{"data":{"a":{}}}`, "\xff{"} {
+	for _, s := range []string{"", "null", "[]", `{"level":"what"}`, `{"level":"user"}`, `{"level":7}`, `{"data":{"a":{}}}`, "\xff{"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
