@@ -498,19 +498,26 @@ func TestWaitHonoursItsContext(t *testing.T) {
 	}
 }
 
+type unseen struct {
+	//lint:ignore U1000 it is here to be refused
+	name string
+}
+
+func (unseen) EventType() string { return "counter/unseen" }
+
 func TestOpenReportsEveryFault(t *testing.T) {
 	plan := cqrs.DefaultPlan()
 	plan.Workflow = append(plan.Workflow, workflow.Edge{From: "event/store", To: "nowhere"})
 	bad := cqrs.NewTable("bad", func(c chan int) chan int { return c })
 	_, err := cqrs.Open(t.TempDir(), cqrs.Config{
-		Commands: []cqrs.Command{nil, add{}, add{}}, Events: []cqrs.Event{nil, added{}, added{}},
+		Commands: []cqrs.Command{nil, add{}, add{}}, Events: []cqrs.Event{nil, added{}, added{}, unseen{}},
 		Tables: []cqrs.AnyTable{nil, counters, counters, bad}, Shards: -1, Batch: -1, MaxCommand: -1, MaxInFlight: -1,
 		KeepFor: -1, Code: "a\nb", Aggregates: []cqrs.Aggregate{{Name: "own", Tables: []cqrs.AnyTable{nil}}},
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"Commands[0] is nil", `command type "counter/add" is registered twice`, "Events[0] is nil",
+	for _, want := range []string{"Commands[0] is nil", `command type "counter/add" is registered twice`, "Events[0] is nil", "unseen: field name is not exported",
 		`event type "counter/added" is registered twice`, "Tables[0] is nil", "table counters is named twice", "table bad",
 		"Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1", "KeepFor is -1ns", "Code: its text has a control character",
 		`Aggregates[0] ("own"): Aggregator is nil`, "Aggregates[0]: Tables[0] is nil"} {

@@ -58,6 +58,9 @@ func Compile(t reflect.Type) (*Plan, error) {
 			"is read from a text, and not from a JSON object: an UnmarshalText, perhaps of an embedded field, makes it so"}}
 	}
 	c := compiler{nodes: map[reflect.Type]*node{}}
+	if field := Unseen(p.typ); field != "" {
+		c.problem(field, "is not exported, nor is any other: JSON sees nothing of the type")
+	}
 	p.decode = c.compile(p.typ, "").decode
 	p.custom = c.custom
 	if RoundTrips(p.typ) {
