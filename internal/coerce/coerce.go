@@ -21,7 +21,7 @@
 //
 // A type with UnmarshalJSON reads itself; one with UnmarshalText reads itself from strings. Null is nil for a pointer, a slice, a map
 // and any, and a fault elsewhere. A field's key is its json name, in exactly this spelling. A field that is absent keeps its zero
-// value, and the tag validate:"required" makes that a fault.
+// value, and the tag validate:"required" makes that a fault (and the zero value too, unless the field is a pointer).
 //
 // A struct takes the keys that it has no field for when one of its fields is tagged `json:"-" cqrs:"rest"` and is a
 // map[string]any or a map[string]json.RawMessage. Note that encoding/json does not write that field back.
