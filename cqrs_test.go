@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"github.com/google/uuid"
@@ -251,6 +252,30 @@ func TestDeadLetterIsSentAgainEdited(t *testing.T) {
 	}
 	if letters, _ := rt.DeadLetters(ctx); len(letters) != 0 {
 		t.Errorf("still %+v", letters)
+	}
+}
+
+// What another program wrote can be mended like any other command.
+func TestDeadLetterOfACloudEventIsSentAgainEdited(t *testing.T) {
+	rt, _, _ := start(t, t.TempDir(), counterConfig())
+	ctx := patience(t)
+	cqrs.AppendRaw(t, rt, []byte(`{"specversion":"1.0","type":"counter/ad","source":"/shop","id":"17","subject":"k","tenant":"blue","data":{"name":"a","by":"7"}}`),
+		queue.Header{Key: "content-type", Value: []byte("application/cloudevents+json")})
+	mustDo(t, rt, add{Name: "b"})
+	letters, err := rt.DeadLetters(ctx)
+	if err != nil || len(letters) != 1 || letters[0].Command == nil || letters[0].Command.Type != "counter/ad" || letters[0].Command.ID != letters[0].Err.Command {
+		t.Fatalf("letters %+v %v", letters, err)
+	}
+	letters[0].Command.Type = "counter/add"
+	if err := rt.Resend(ctx, letters[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rt.Shard(0).AtLeast(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	c, err := rt.Store().Commit(ctx, letters[0].Command.ID)
+	if err != nil || c.Key != "k" || value(t, rt.View(), "a") != 7 || !slices.Contains(c.Trace, store.Trace{Key: "tenant", Value: "blue"}) {
+		t.Errorf("%+v %v", c, err)
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 const MaxHeld = maxHeld
 
 // AppendRaw puts a message into the command queue as another program might.
-func AppendRaw(t *testing.T, rt *Runtime, value []byte) {
+func AppendRaw(t *testing.T, rt *Runtime, value []byte, headers ...queue.Header) {
 	t.Helper()
-	if err := rt.queue.Append(t.Context(), topicCommands, 0, []queue.Message{{Value: value}}); err != nil {
+	if err := rt.queue.Append(t.Context(), topicCommands, 0, []queue.Message{{Value: value, Headers: headers}}); err != nil {
 		t.Fatal(err)
 	}
 }
