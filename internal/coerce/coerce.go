@@ -9,8 +9,9 @@
 //	bool             true, false, "true", "false", in any case
 //	big.Int          as the ints, with up to 4096 digits
 //	uuid.UUID        a string in the form of 36 characters
-//	time.Time        RFC 3339, yyyy-MM-dd, yyyy/MM/dd, yyyy-MM-dd HH:mm:ss with or without a fraction, and whole numbers: seconds
-//	                 since 1970 when below 100000000000, else milliseconds. The result is in UTC, in the years 1 to 9999
+//	time.Time        RFC 3339 (and offsets such as +0200 and +02), yyyy-MM-dd, yyyy/MM/dd, yyyy-MM-dd HH:mm:ss with or without a
+//	                 fraction, and whole numbers: seconds since 1970 when nearer to 0 than 100000000000, else milliseconds.
+//	                 The result is in UTC, in the years 1 to 9999
 //	time.Duration    a string such as "1h30m", or whole nanoseconds
 //	[]byte           a string in base64
 //	json.Number      a JSON number, or a string with a decimal number
