@@ -227,6 +227,6 @@ func (d *Decision) Segment(segment string) { d.segment = segment }
 // Remark tells the sender something beside the events: an error of level user that does not refuse the command.
 func (d *Decision) Remark(e *Error) {
 	if e != nil {
-		d.remarks = append(d.remarks, e)
+		d.remarks = append(d.remarks, e.of(d.cmd.ID))
 	}
 }

@@ -134,7 +134,8 @@ func TestRemarkTravelsBesideTheEvents(t *testing.T) {
 	id := uuid.New()
 	for range 2 { // the second answer comes from the store
 		out := mustDo(t, rt, add{Name: "a", By: 1, Mode: "remark"}, cqrs.WithID(id))
-		if len(out.Events) != 1 || len(out.Remarks) != 1 || out.Remarks[0].Tag != "mine" || out.Remarks[0].Message != "mind the gap" {
+		if len(out.Events) != 1 || len(out.Remarks) != 1 || out.Remarks[0].Tag != "mine" || out.Remarks[0].Message != "mind the gap" ||
+			out.Remarks[0].Command != id {
 			t.Fatalf("outcome %+v", out)
 		}
 	}

@@ -70,7 +70,7 @@ const (
 )
 
 var (
-	// ErrNotFound says that there is no such row, event or commit.
+	// ErrNotFound says that there is no such row or commit. What Runtime.Store gives says store.ErrNotFound.
 	ErrNotFound = errors.New("cqrs: not found")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("cqrs: the runtime is closed")
