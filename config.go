@@ -80,6 +80,9 @@ type Config struct {
 	// Retention is how long messages of the command and feedback queues are kept after they were handled. Defaults to
 	// 7 days; a negative value keeps them for ever.
 	Retention time.Duration
+	// MaxRetries is how often a command whose decision returns Retry is tried again before it goes to the dead letters. Defaults to 0: until
+	// it passes.
+	MaxRetries int
 	// LockTimeout is how long Open waits for another process to let go of the data folder. Defaults to 1 second.
 	LockTimeout time.Duration
 
@@ -168,6 +171,7 @@ func (c *Config) check() (err error) {
 	fault(c.Batch < 0, "Batch is %d, and must not be negative", c.Batch)
 	fault(c.MaxCommand < 0 || c.MaxCommand > 8<<20, "MaxCommand is %d, and must be 1 to %d", c.MaxCommand, 8<<20)
 	fault(c.MaxInFlight < 0, "MaxInFlight is %d, and must not be negative", c.MaxInFlight)
+	fault(c.MaxRetries < 0, "MaxRetries is %d, and must not be negative", c.MaxRetries)
 	fault(c.KeepFor < 0, "KeepFor is %v, and must not be negative", c.KeepFor)
 	fault(c.Role > Sender, "Role is %d, and there is no such", c.Role)
 	fault(c.Role != Worker && c.Queue == nil, "Role is for processes that share a Queue, and Queue is nil")

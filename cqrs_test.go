@@ -208,6 +208,31 @@ func TestSystemErrorIsTriedAgainInOrder(t *testing.T) {
 	}
 }
 
+func TestRetriesCanHaveALimit(t *testing.T) {
+	cfg := counterConfig()
+	cfg.MaxRetries = 2
+	rt, h, _ := start(t, t.TempDir(), cfg)
+	h.down.Store(true)
+	for range 2 { // each command has its own
+		_, err := do(t, rt, add{Name: "a", By: 1, Mode: "down"})
+		if e := wantError(t, err, cqrs.System, "process-command"); !strings.Contains(e.Message, "it was tried again 2 times") {
+			t.Error(e)
+		}
+	}
+	mustDo(t, rt, add{Name: "a", By: 1})
+	h.down.Store(false)
+	letters, err := rt.DeadLetters(t.Context())
+	if err != nil || len(letters) != 2 || h.calls.Load() != 2*3+1 {
+		t.Fatalf("%d dead letters, %v; decided %d times", len(letters), err, h.calls.Load())
+	}
+	if err := rt.Resend(t.Context(), letters...); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := rt.Shard(0).AtLeast(patience(t), 3); err != nil || value(t, v, "a") != 3 {
+		t.Errorf("%v", err)
+	}
+}
+
 // mustDeadline lets a moment pass between two looks at a condition.
 func mustDeadline(t *testing.T, ctx context.Context) {
 	t.Helper()
@@ -538,14 +563,14 @@ func TestOpenReportsEveryFault(t *testing.T) {
 	_, err := cqrs.Open(t.TempDir(), cqrs.Config{
 		Commands: []cqrs.Command{nil, add{}, add{}}, Events: []cqrs.Event{nil, added{}, added{}, unseen{}},
 		Tables: []cqrs.AnyTable{nil, counters, counters, bad}, Shards: -1, Batch: -1, MaxCommand: -1, MaxInFlight: -1,
-		KeepFor: -1, Code: "a\nb", Aggregates: []cqrs.Aggregate{{Name: "own", Tables: []cqrs.AnyTable{nil}}},
+		KeepFor: -1, MaxRetries: -1, Code: "a\nb", Aggregates: []cqrs.Aggregate{{Name: "own", Tables: []cqrs.AnyTable{nil}}},
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{"Commands[0] is nil", `command type "counter/add" is registered twice`, "Events[0] is nil", "unseen: field name is not exported",
 		`event type "counter/added" is registered twice`, "Tables[0] is nil", "table counters is named twice", "table bad",
-		"Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1", "KeepFor is -1ns", "Code: its text has a control character",
+		"Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1", "KeepFor is -1ns", "MaxRetries is -1", "Code: its text has a control character",
 		`Aggregates[0] ("own"): Aggregator is nil`, "Aggregates[0]: Tables[0] is nil"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)

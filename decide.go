@@ -121,6 +121,7 @@ func (d *Decision) conflict(t uint64) error {
 	defer d.end(tr)
 	changes, err := d.reader.seen.changed(tr.rowTx, d.reader.t, t)
 	if err != nil {
+		d.reader.fail(err)
 		return Retry(err)
 	}
 	if len(changes) == 0 {

@@ -34,6 +34,7 @@ type Shard struct {
 	plan  workflow.Plan
 	wake  chan struct{}
 	batch batch
+	tries tries
 
 	served   *served      // the work on a queue of its own; nil when the shard's file holds the queue
 	release  func()       // ends following the log and the feedback
