@@ -19,7 +19,8 @@ type Config struct {
 	// Commands holds one value of each command type, such as Register{}. A command arrives at ProcessCommand as
 	// the same type, a pointer if the value is one.
 	Commands []Command
-	// Events holds one value of each event type. An event arrives at AggregateEvent as the same type.
+	// Events holds one value of each event type. An event arrives at AggregateEvent as the same type. Events of types that are not named
+	// here are passed over, for good: where processes share the work, all must know a new type before one of them makes such an event.
 	Events []Event
 	// Aggregator folds the events into Tables. Defaults to one that ignores them.
 	Aggregator Aggregator

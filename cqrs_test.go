@@ -374,6 +374,16 @@ func TestBadDataIsAValidationError(t *testing.T) {
 	}
 }
 
+func TestUnknownTypeIsToldHowItIsSpelled(t *testing.T) {
+	rt, _, _ := start(t, t.TempDir(), counterConfig())
+	for name, want := range map[string]string{"Counter/Add": `in Config.Commands; it is spelled "counter/add"`, "counter/ad": "in Config.Commands"} {
+		_, err := submit(t, rt, cqrs.Envelope{Type: name, Data: []byte("{}")})
+		if e := wantError(t, err, cqrs.Dev, "command-coerce"); !strings.HasSuffix(e.Message, want) {
+			t.Errorf("%v, wanted %q at its end", e, want)
+		}
+	}
+}
+
 func TestBasisAhead(t *testing.T) {
 	rt, _, _ := start(t, t.TempDir(), counterConfig())
 	_, err := do(t, rt, add{Name: "a"}, cqrs.WithBasis(7))

@@ -33,7 +33,7 @@ func (s *Shard) decider() decider {
 // coerce makes the command's Go value of its data. The error is one of level user when the data does not fit the type.
 func (k *decider) coerce(c *command) *Error {
 	if c.typ = k.types.commands[c.Type]; c.typ == nil {
-		return devError(tagCoerce, fmt.Errorf("command type %q is not named in Config.Commands", c.Type))
+		return devError(tagCoerce, fmt.Errorf("command type %q is not named in Config.Commands%s", c.Type, k.types.spelled(c.Type)))
 	}
 	value, err := c.typ.plan.New(c.Data)
 	if err != nil {
