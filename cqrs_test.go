@@ -551,6 +551,9 @@ func TestWaitHonoursItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	if rt.Health()[0].Owner {
+		t.Error("it does the work, and Run is not running")
+	}
 	if _, err := r.Wait(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "Run, which does the work, is not running") {
 		t.Errorf("wait: %v", err)
 	}
