@@ -757,6 +757,28 @@ func TestOutputOfTheProgramsOwn(t *testing.T) {
 	}
 }
 
+// addedOtherwise is added as a later version of the program has it, which can't read what was stored.
+type addedOtherwise struct{ Name int }
+
+func (addedOtherwise) EventType() string { return "counter/added" }
+
+func TestOutputOfTheProgramsOwnSeesWhatCantBeDecoded(t *testing.T) {
+	dir, a := t.TempDir(), &audit{fail: 1 << 30}
+	cfg, plan := counterConfig(), cqrs.DefaultPlan()
+	plan.Workflow = append(plan.Workflow, workflow.Edge{From: "event/store", To: "audit"})
+	plan.Catalog["audit"] = workflow.Task{Kind: workflow.Output, Out: a}
+	cfg.Plan = &plan
+	rt, _, stop := start(t, dir, cfg)
+	mustDo(t, rt, add{Name: "a", By: 1})
+	stop()
+	a.fail, cfg.Events = 0, []cqrs.Event{addedOtherwise{}}
+	rt, _, _ = start(t, dir, cfg)
+	for ctx := patience(t); !slices.Contains(a.all(), 1); {
+		mustDeadline(t, ctx)
+	}
+	mustDo(t, rt, add{Name: "a", Mode: "nothing"})
+}
+
 func TestConcurrentSenders(t *testing.T) {
 	rt, _, _ := start(t, t.TempDir(), counterConfig())
 	ctx := patience(t)
