@@ -377,11 +377,13 @@ func (a *aggregate) id(t *tableCore, at uint64) (uint16, error) {
 	return id, nil
 }
 
-// noTable is the error of using a table that the aggregate was not opened with.
+var errNotNamed = errors.New("is not named in Config.Tables")
+
+// noTable is the error of using a table that the aggregate was not opened with. A table that another version has may still come.
 func (a *aggregate) noTable(t *tableCore) error {
 	switch {
 	case !a.main || a.rt.cfg.Next == nil:
-		return fmt.Errorf("cqrs: table %s is not named in Config.Tables", t.name)
+		return fmt.Errorf("cqrs: table %s %w", t.name, errNotNamed)
 	case slices.ContainsFunc(a.tables, func(i tableInfo) bool { return i.name == t.name }):
 		return fmt.Errorf("cqrs: version %q of the aggregate has a table %s that is another value of the program", a.version, t.name)
 	}

@@ -266,7 +266,7 @@ func TestForeignProgramSendsAndHears(t *testing.T) {
 		t.Errorf("the trace did not travel: %v", event)
 	}
 	for _, refused := range heard[1:] {
-		if refused["ce_type"] != "cqrs/refused" || refused["ce_commandid"] == "" || !strings.Contains(refused["value"], `"rejected"`) ||
+		if refused["ce_type"] != "cqrs/refused" || refused["ce_commandid"] == "" || !strings.Contains(refused["value"], `"level":"user","tag":"rejected"`) ||
 			refused["ce_commandid"] != heard[1]["ce_commandid"] {
 			t.Errorf("the refusal is %v", refused)
 		}

@@ -16,7 +16,20 @@ import (
 	"github.com/google/uuid"
 )
 
-// Command is a request that may be refused. Its exported fields are the payload, as JSON.
+// Command is a request that may be refused. It is a struct, and its exported fields are the payload, as JSON, under their json names in
+// exactly this spelling. What other programs send is coerced: a text such as "31" into a number, "true" into a bool, and a date
+// (RFC 3339, 2013-01-31, 2013/01/31, "2013-01-31 12:00:00.0", seconds or milliseconds since 1970) into a time.Time, in UTC. Fields that the type
+// does not have are refused, unless it has a field of type map[string]any with the tags json:"-" cqrs:"rest", which takes them.
+//
+// A type may have more:
+//   - validate tags, those of github.com/go-playground/validator. Note that "required" takes 0 and false for nothing; on a pointer
+//     it does not.
+//   - Validate() error, which is asked when all fields could be read
+//   - CommandKey() string, which gives the key; see WithKey
+//   - Consistency() Consistency
+//
+// All faults of the data come together, in one error of level user with the tag "validation"; its Data["faults"] lists them, each with
+// its path and its problem.
 type Command interface {
 	// CommandType is the name on the wire, such as "user/register". It must not depend on the fields.
 	CommandType() string
@@ -214,6 +227,6 @@ func (d *Decision) Segment(segment string) { d.segment = segment }
 // Remark tells the sender something beside the events: an error of level user that does not refuse the command.
 func (d *Decision) Remark(e *Error) {
 	if e != nil {
-		d.remarks = append(d.remarks, e)
+		d.remarks = append(d.remarks, e.of(d.cmd.ID))
 	}
 }

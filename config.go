@@ -20,7 +20,8 @@ type Config struct {
 	// Commands holds one value of each command type, such as Register{}. A command arrives at ProcessCommand as
 	// the same type, a pointer if the value is one.
 	Commands []Command
-	// Events holds one value of each event type. An event arrives at AggregateEvent as the same type.
+	// Events holds one value of each event type. An event arrives at AggregateEvent as the same type. Events of types that are not named
+	// here are passed over, for good: where processes share the work, all must know a new type before one of them makes such an event.
 	Events []Event
 	// Aggregator folds the events into Tables. Defaults to one that ignores them.
 	Aggregator Aggregator
@@ -81,6 +82,9 @@ type Config struct {
 	// Retention is how long messages of the command and feedback queues are kept after they were handled. Defaults to
 	// 7 days; a negative value keeps them for ever.
 	Retention time.Duration
+	// MaxRetries is how often a command whose decision returns Retry is tried again before it goes to the dead letters. Defaults to 0: until
+	// it passes.
+	MaxRetries int
 	// LockTimeout is how long Open waits for another process to let go of the data folder. Defaults to 1 second.
 	LockTimeout time.Duration
 
@@ -169,13 +173,14 @@ func (c *Config) check() (err error) {
 	fault(c.Batch < 0, "Batch is %d, and must not be negative", c.Batch)
 	fault(c.MaxCommand < 0 || c.MaxCommand > 8<<20, "MaxCommand is %d, and must be 1 to %d", c.MaxCommand, 8<<20)
 	fault(c.MaxInFlight < 0, "MaxInFlight is %d, and must not be negative", c.MaxInFlight)
+	fault(c.MaxRetries < 0, "MaxRetries is %d, and must not be negative", c.MaxRetries)
 	fault(c.KeepFor < 0, "KeepFor is %v, and must not be negative", c.KeepFor) // it would keep nothing, where Retention keeps all
 	fault(c.Role > Sender, "Role is %d, and there is no such", c.Role)
 	fault(c.Role != Worker && c.Queue == nil, "Role is for processes that share a Queue, and Queue is nil")
 	fault(c.Queue != nil && c.MaxCommand > c.Queue.Limit()-commandRoom, "MaxCommand is %d, and the Queue takes %d",
 		c.MaxCommand, limitOf(c.Queue)-commandRoom)
 	fault(c.Consistency > Unchanged, "Consistency is %d, and there is no such", c.Consistency)
-	fault(checkName("", c.Code, maxCode) != nil, "Code: %v", checkName("", c.Code, maxCode))
+	fault(checkName("text", c.Code, maxCode) != nil, "Code: %v", checkName("text", c.Code, maxCode))
 	fault(!plainName.MatchString(c.Version), "Version is %q, and must be letters, digits, - and _", c.Version)
 	return errors.Join(err, checkTables(c.Tables), c.checkNext(), checkAggregates(c.Aggregates))
 }

@@ -28,6 +28,7 @@ var errDown = errors.New("the price service is down")
 type hooks struct {
 	down  atomic.Bool
 	calls atomic.Int64
+	read  func(*cqrs.Decision)
 }
 
 type hooksKey struct{}
@@ -55,6 +56,9 @@ func (c add) ProcessCommand(ctx context.Context, d *cqrs.Decision) ([]cqrs.Event
 	case "remark":
 		d.Remark(cqrs.Reject("mind the gap").Tagged("mine"))
 	case "nothing":
+		return nil, nil
+	case "read":
+		h.read(d)
 		return nil, nil
 	case "unregistered":
 		return []cqrs.Event{unregistered{}}, nil

@@ -266,6 +266,13 @@ func (rt *Runtime) stopped() {
 	rt.cancel = nil
 }
 
+// idle tells that nobody does the work: in other processes nobody can, and here Run is not running.
+func (rt *Runtime) idle() bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return rt.embedded != nil && rt.cancel == nil
+}
+
 // Close ends Run, waits for it, and closes the files. Calls that wait return ErrClosed. A second Close does nothing.
 func (rt *Runtime) Close() error {
 	rt.mu.Lock()

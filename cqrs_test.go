@@ -2,6 +2,7 @@ package cqrs_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -134,7 +135,8 @@ func TestRemarkTravelsBesideTheEvents(t *testing.T) {
 	id := uuid.New()
 	for range 2 { // the second answer comes from the store
 		out := mustDo(t, rt, add{Name: "a", By: 1, Mode: "remark"}, cqrs.WithID(id))
-		if len(out.Events) != 1 || len(out.Remarks) != 1 || out.Remarks[0].Tag != "mine" || out.Remarks[0].Message != "mind the gap" {
+		if len(out.Events) != 1 || len(out.Remarks) != 1 || out.Remarks[0].Tag != "mine" || out.Remarks[0].Message != "mind the gap" ||
+			out.Remarks[0].Command != id {
 			t.Fatalf("outcome %+v", out)
 		}
 	}
@@ -207,6 +209,31 @@ func TestSystemErrorIsTriedAgainInOrder(t *testing.T) {
 	}
 }
 
+func TestRetriesCanHaveALimit(t *testing.T) {
+	cfg := counterConfig()
+	cfg.MaxRetries = 2
+	rt, h, _ := start(t, t.TempDir(), cfg)
+	h.down.Store(true)
+	for range 2 { // each command has its own
+		_, err := do(t, rt, add{Name: "a", By: 1, Mode: "down"})
+		if e := wantError(t, err, cqrs.System, "process-command"); !strings.Contains(e.Message, "it was tried again 2 times") {
+			t.Error(e)
+		}
+	}
+	mustDo(t, rt, add{Name: "a", By: 1})
+	h.down.Store(false)
+	letters, err := rt.DeadLetters(t.Context())
+	if err != nil || len(letters) != 2 || h.calls.Load() != 2*3+1 {
+		t.Fatalf("%d dead letters, %v; decided %d times", len(letters), err, h.calls.Load())
+	}
+	if err := rt.Resend(t.Context(), letters...); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := rt.Shard(0).AtLeast(patience(t), 3); err != nil || value(t, v, "a") != 3 {
+		t.Errorf("%v", err)
+	}
+}
+
 // mustDeadline lets a moment pass between two looks at a condition.
 func mustDeadline(t *testing.T, ctx context.Context) {
 	t.Helper()
@@ -255,23 +282,27 @@ func TestDeadLetterIsSentAgainEdited(t *testing.T) {
 	}
 }
 
-// So is a command that another program wrote as a CloudEvent.
-func TestDeadLetterOfAnotherProgramIsSentAgainEdited(t *testing.T) {
+// What another program wrote can be mended like any other command.
+func TestDeadLetterOfACloudEventIsSentAgainEdited(t *testing.T) {
 	rt, _, _ := start(t, t.TempDir(), counterConfig())
-	cqrs.AppendRaw(t, rt, []byte(`{"specversion":"1.0","type":"counter/add","source":"/shop","id":"order 17","data":{"name":"a","mode":"panic"}}`),
+	ctx := patience(t)
+	cqrs.AppendRaw(t, rt, []byte(`{"specversion":"1.0","type":"counter/ad","source":"/shop","id":"17","subject":"k","tenant":"blue","data":{"name":"a","by":"7"}}`),
 		queue.Header{Key: "content-type", Value: []byte("application/cloudevents+json")})
-	mustDo(t, rt, add{Name: "b", By: 1})
-	letters, err := rt.DeadLetters(t.Context())
-	if err != nil || len(letters) != 1 || letters[0].Command == nil || letters[0].Command.ID != letters[0].Err.Command {
+	mustDo(t, rt, add{Name: "b"})
+	letters, err := rt.DeadLetters(ctx)
+	if err != nil || len(letters) != 1 || letters[0].Command == nil || letters[0].Command.Type != "counter/ad" || letters[0].Command.ID != letters[0].Err.Command {
 		t.Fatalf("letters %+v %v", letters, err)
 	}
-	letters[0].Command.Data = []byte(`{"name":"a","by":7}`)
-	if err := rt.Resend(patience(t), letters...); err != nil {
+	letters[0].Command.Type = "counter/add"
+	if err := rt.Resend(ctx, letters[0]); err != nil {
 		t.Fatal(err)
 	}
-	mustDo(t, rt, add{Name: "b", By: 1})
-	if got := value(t, rt.View(), "a"); got != 7 {
-		t.Errorf("value %d", got)
+	if _, err := rt.Shard(0).AtLeast(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	c, err := rt.Store().Commit(ctx, letters[0].Command.ID)
+	if err != nil || c.Key != "k" || value(t, rt.View(), "a") != 7 || !slices.Contains(c.Trace, store.Trace{Key: "tenant", Value: "blue"}) {
+		t.Errorf("%+v %v", c, err)
 	}
 }
 
@@ -319,6 +350,11 @@ func TestSendRefusesWhatCantTravel(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for want, c := range map[string]cqrs.Command{"send is nil": nil, "send is a nil *cqrs_test.add": (*add)(nil)} {
+		if _, err := rt.Send(patience(t), c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, wanted %q", err, want)
+		}
+	}
 	mustDo(t, rt, add{Name: "a", By: 1})
 }
 
@@ -332,8 +368,19 @@ func TestBadDataIsAValidationError(t *testing.T) {
 		}
 		_, err = receipts[0].Wait(ctx)
 		e := wantError(t, err, cqrs.User, "validation")
-		if e.Data["faults"] == nil || len(e.Message) > 2000 {
-			t.Errorf("%.40s: %v", data, e)
+		faults, _ := json.Marshal(e.Data["faults"])
+		if !strings.HasPrefix(string(faults), `[{"path":"`) || !strings.Contains(string(faults), `,"problem":"`) || len(e.Message) > 2000 {
+			t.Errorf("%.40s: %v %s", data, e, faults)
+		}
+	}
+}
+
+func TestUnknownTypeIsToldHowItIsSpelled(t *testing.T) {
+	rt, _, _ := start(t, t.TempDir(), counterConfig())
+	for name, want := range map[string]string{"Counter/Add": `in Config.Commands; it is spelled "counter/add"`, "counter/ad": "in Config.Commands"} {
+		_, err := submit(t, rt, cqrs.Envelope{Type: name, Data: []byte("{}")})
+		if e := wantError(t, err, cqrs.Dev, "command-coerce"); !strings.HasSuffix(e.Message, want) {
+			t.Errorf("%v, wanted %q at its end", e, want)
 		}
 	}
 }
@@ -383,6 +430,25 @@ func TestFeedbackIsAQueue(t *testing.T) {
 		if f.Command != want.id || f.T != want.t || (want.level == 0) != (f.Err == nil) || (f.Err != nil && f.Err.Level != want.level) {
 			t.Errorf("feedback %d: %+v, wanted %+v", i, f, want)
 		}
+	}
+}
+
+// Other programs read errors in the feedback queue; the number is how levels were written before.
+func TestLevelTravelsByItsName(t *testing.T) {
+	for level, name := range map[cqrs.Level]string{cqrs.Dev: `"dev"`, cqrs.User: `"user"`, cqrs.System: `"system"`, 7: `7`} {
+		b, err := json.Marshal(level)
+		if err != nil || string(b) != name {
+			t.Errorf("%s %v, wanted %s", b, err, name)
+		}
+		for _, text := range []string{name, fmt.Sprint(uint8(level))} {
+			var got cqrs.Level
+			if err := json.Unmarshal([]byte(text), &got); err != nil || got != level {
+				t.Errorf("%s: %v %v, wanted %v", text, got, err, level)
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(`"what"`), new(cqrs.Level)); err == nil {
+		t.Error("there is no level of that name")
 	}
 }
 
@@ -546,7 +612,10 @@ func TestWaitHonoursItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := r.Wait(ctx); !errors.Is(err, context.Canceled) {
+	if rt.Health()[0].Owner {
+		t.Error("it does the work, and Run is not running")
+	}
+	if _, err := r.Wait(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "Run, which does the work, is not running") {
 		t.Errorf("wait: %v", err)
 	}
 	if _, err := rt.Shard(0).AtLeast(ctx, 1); !errors.Is(err, context.Canceled) {
@@ -554,21 +623,30 @@ func TestWaitHonoursItsContext(t *testing.T) {
 	}
 }
 
+type unseen struct {
+	//lint:ignore U1000 it is here to be refused
+	name string
+}
+
+func (unseen) EventType() string { return "counter/unseen" }
+
 func TestOpenReportsEveryFault(t *testing.T) {
 	plan := cqrs.DefaultPlan()
 	plan.Workflow = append(plan.Workflow, workflow.Edge{From: "event/store", To: "nowhere"})
 	bad := cqrs.NewTable("bad", func(c chan int) chan int { return c })
 	var none *cqrs.Table[string, counter]
 	_, err := cqrs.Open(t.TempDir(), cqrs.Config{
-		Commands: []cqrs.Command{nil, add{}, add{}}, Events: []cqrs.Event{nil, added{}, added{}},
-		Tables: []cqrs.AnyTable{nil, counters, counters, bad, none}, Shards: -1, Batch: -1, MaxCommand: -1, MaxInFlight: -1, KeepFor: -1,
+		Commands: []cqrs.Command{nil, add{}, add{}}, Events: []cqrs.Event{nil, added{}, added{}, unseen{}},
+		Tables: []cqrs.AnyTable{nil, counters, counters, bad, none}, Shards: -1, Batch: -1, MaxCommand: -1, MaxInFlight: -1,
+		KeepFor: -1, MaxRetries: -1, Code: "a\nb", Aggregates: []cqrs.Aggregate{{Name: "own", Tables: []cqrs.AnyTable{nil}}},
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"Commands[0] is nil", `command type "counter/add" is registered twice`, "Events[0] is nil",
+	for _, want := range []string{"Commands[0] is nil", `command type "counter/add" is registered twice`, "Events[0] is nil", "unseen: field name is not exported",
 		`event type "counter/added" is registered twice`, "Tables[0] is nil", "table counters is named twice", "table bad",
-		"Tables[4] is nil", "Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1", "KeepFor is -1ns"} {
+		"Tables[4] is nil", "Shards is -1", "Batch is -1", "MaxCommand is -1", "MaxInFlight is -1", "KeepFor is -1ns", "MaxRetries is -1",
+		"Code: its text has a control character", `Aggregates[0] ("own"): Aggregator is nil`, "Aggregates[0]: Tables[0] is nil"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
@@ -739,6 +817,28 @@ func TestOutputOfTheProgramsOwn(t *testing.T) {
 	for ctx := patience(t); !slices.Contains(a.all(), 6); {
 		mustDeadline(t, ctx)
 	}
+}
+
+// addedOtherwise is added as a later version of the program has it, which can't read what was stored.
+type addedOtherwise struct{ Name int }
+
+func (addedOtherwise) EventType() string { return "counter/added" }
+
+func TestOutputOfTheProgramsOwnSeesWhatCantBeDecoded(t *testing.T) {
+	dir, a := t.TempDir(), &audit{fail: 1 << 30}
+	cfg, plan := counterConfig(), cqrs.DefaultPlan()
+	plan.Workflow = append(plan.Workflow, workflow.Edge{From: "event/store", To: "audit"})
+	plan.Catalog["audit"] = workflow.Task{Kind: workflow.Output, Out: a}
+	cfg.Plan = &plan
+	rt, _, stop := start(t, dir, cfg)
+	mustDo(t, rt, add{Name: "a", By: 1})
+	stop()
+	a.fail, cfg.Events = 0, []cqrs.Event{addedOtherwise{}}
+	rt, _, _ = start(t, dir, cfg)
+	for ctx := patience(t); !slices.Contains(a.all(), 1); {
+		mustDeadline(t, ctx)
+	}
+	mustDo(t, rt, add{Name: "a", Mode: "nothing"})
 }
 
 func TestConcurrentSenders(t *testing.T) {

@@ -33,7 +33,7 @@ func (s *Shard) decider() decider {
 // coerce makes the command's Go value of its data. The error is one of level user when the data does not fit the type.
 func (k *decider) coerce(c *command) *Error {
 	if c.typ = k.types.commands[c.Type]; c.typ == nil {
-		return devError(tagCoerce, fmt.Errorf("command type %q is not named in Config.Commands", c.Type))
+		return devError(tagCoerce, fmt.Errorf("command type %q is not named in Config.Commands%s", c.Type, k.types.spelled(c.Type)))
 	}
 	value, err := c.typ.plan.New(c.Data)
 	if err != nil {
@@ -74,11 +74,8 @@ func (k *decider) root(d *Decision, c *command, p *position) *Error {
 // decide calls ProcessCommand, and makes one record of all events.
 func (k *decider) decide(ctx context.Context, c *command, d *Decision, p *position) (*Commit, error) {
 	events, err := c.value.ProcessCommand(ctx, d)
-	switch e := d.reader.err; {
-	case errors.Is(e, ErrPruned): // the basis is older than an index that it read: that does not pass
-		return nil, userError(tagBasis, "the command's basis is t %d, and what it reads does not reach back to it: %v", d.reader.t, e)
-	case e != nil:
-		return nil, Retry(e)
+	if d.reader.err != nil {
+		return nil, unread(d.reader.err)
 	}
 	if err == nil {
 		err = d.conflict(p.t)
@@ -87,6 +84,19 @@ func (k *decider) decide(ctx context.Context, c *command, d *Decision, p *positi
 		return nil, err
 	}
 	return k.commit(c, d, events, p)
+}
+
+// unread is the end of a decision that could not read. What trying again can't heal must not hold up the commands behind it.
+func unread(err error) *Error {
+	switch {
+	case errors.Is(err, ErrPruned): // an index that was added after the basis
+		e := userError(tagBasis, "%v", err)
+		e.cause = err
+		return e
+	case errors.Is(err, errNotNamed):
+		return devError(tagProcess, err)
+	}
+	return Retry(err)
 }
 
 // decideSafely is decide where nobody else makes an error of a panic.
@@ -111,6 +121,7 @@ func (d *Decision) conflict(t uint64) error {
 	defer d.end(tr)
 	changes, err := d.reader.seen.changed(tr.rowTx, d.reader.t, t)
 	if err != nil {
+		d.reader.fail(err)
 		return Retry(err)
 	}
 	if len(changes) == 0 {

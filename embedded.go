@@ -225,9 +225,7 @@ func (l *logSource) Poll(ctx context.Context, most int) (segs []workflow.Segment
 			return nil, err
 		}
 		c := &Commit{Record: r}
-		if err := l.types.decodeEvents(c); err != nil {
-			return nil, err
-		}
+		l.types.decodeStored(c)
 		l.batch.deliver = r.T
 		if segs = append(segs, c); len(segs) == most {
 			break

@@ -18,7 +18,7 @@ type Level uint8
 const (
 	Dev    Level = iota + 1 // a defect: an unknown type, a panic, a fold that fails. It goes to the dead letters
 	User                    // a command that is refused: validation, a rule, a conflict. It goes to feedback
-	System                  // network, disk, throttling. It is tried again, in order, until it passes
+	System                  // network, disk, throttling. It is tried again, in order, until it passes, or Config.MaxRetries ends it
 )
 
 func (l Level) String() string {
@@ -31,6 +31,25 @@ func (l Level) String() string {
 		return "system"
 	}
 	return fmt.Sprintf("Level(%d)", uint8(l))
+}
+
+// MarshalJSON gives the name: other programs read errors in the feedback queue.
+func (l Level) MarshalJSON() ([]byte, error) {
+	if l < Dev || l > System {
+		return json.Marshal(uint8(l))
+	}
+	return json.Marshal(l.String())
+}
+
+// UnmarshalJSON reads the name, or the number that stood for it before.
+func (l *Level) UnmarshalJSON(b []byte) error {
+	for known := Dev; known <= System; known++ {
+		if string(b) == `"`+known.String()+`"` {
+			*l = known
+			return nil
+		}
+	}
+	return json.Unmarshal(b, (*uint8)(l))
 }
 
 // The tags that the library gives to its errors; a program may use others.
@@ -51,7 +70,7 @@ const (
 )
 
 var (
-	// ErrNotFound says that there is no such row, event or commit.
+	// ErrNotFound says that there is no such row or commit. What Runtime.Store gives says store.ErrNotFound.
 	ErrNotFound = errors.New("cqrs: not found")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("cqrs: the runtime is closed")
@@ -77,6 +96,7 @@ type Error struct {
 	Data    map[string]any `json:"data,omitempty"` // facts for programs, as JSON
 	cause   error
 	origin  *command    // what failed, for the dead letter
+	gaveUp  bool        // of level system, and not tried again
 	fold    *failedFold // the event of an accepted command whose fold failed: the command itself ended well
 }
 
@@ -120,7 +140,7 @@ func Reject(format string, args ...any) *Error {
 }
 
 // Retry is what ProcessCommand returns when something it needs is out of reach at the moment: an error of level system. The command
-// is tried again until it passes, and those behind it wait.
+// is tried again until it passes, or as often as Config.MaxRetries says, and those behind it wait.
 func Retry(err error) *Error {
 	return &Error{Level: System, Tag: tagProcess, Message: err.Error(), cause: err}
 }
@@ -153,7 +173,7 @@ func asError(err error, tag string) *Error {
 
 func isSystem(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && e != nil && e.Level == System
+	return ok && e != nil && e.Level == System && !e.gaveUp
 }
 
 const (

@@ -61,6 +61,9 @@ func newEventType(e Event) (*eventType, error) {
 	if base.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("event type %s is no struct", typ)
 	}
+	if field := coerce.Unseen(base); field != "" {
+		return nil, fmt.Errorf("event type %s: field %s is not exported, nor is any other: JSON sees nothing of the type", typ, field)
+	}
 	name := e.EventType()
 	if err := checkTypeName(name); err != nil {
 		return nil, fmt.Errorf("event type %s: %w", typ, err)

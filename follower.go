@@ -42,13 +42,15 @@ func checkAggregates(list []Aggregate) (err error) {
 			err = errors.Join(err, fmt.Errorf("Aggregates[%d]: Name %q and Version %q must be letters, digits, - and _", i, a.Name, a.Version))
 		}
 		if a.Aggregator == nil {
-			err = errors.Join(err, fmt.Errorf("Aggregates[%d] %s: Aggregator is nil", i, a.Name))
+			err = errors.Join(err, fmt.Errorf("Aggregates[%d] (%q): Aggregator is nil", i, a.Name))
 		}
 		if seen[id] {
 			err = errors.Join(err, fmt.Errorf("Aggregates[%d]: %s version %q is named twice", i, a.Name, a.Version))
 		}
 		seen[id] = true
-		err = errors.Join(err, checkTables(a.Tables))
+		if wrong := checkTables(a.Tables); wrong != nil {
+			err = errors.Join(err, fmt.Errorf("Aggregates[%d]: %w", i, wrong))
+		}
 	}
 	return err
 }

@@ -104,7 +104,7 @@ func FuzzHistory(f *testing.F) {
 
 func FuzzError(f *testing.F) {
 	f.Add(Reject("no %d", 1).With("n", 1).Tagged("t").encode())
-	for _, s := range []string{"", "null", "[]", `{"level":"what"}`, `{"level":7}`, `{"data":{"a":{}}}`, "\xff{"} {
+	for _, s := range []string{"", "null", "[]", `{"level":"what"}`, `{"level":"user"}`, `{"level":7}`, `{"data":{"a":{}}}`, "\xff{"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -120,10 +120,10 @@ func FuzzError(f *testing.F) {
 }
 
 // fuzzNamed has any name as its type.
-type fuzzNamed struct{ name string }
+type fuzzNamed struct{ Name string }
 
-func (n fuzzNamed) CommandType() string                                        { return n.name }
-func (n fuzzNamed) EventType() string                                          { return n.name }
+func (n fuzzNamed) CommandType() string                                        { return n.Name }
+func (n fuzzNamed) EventType() string                                          { return n.Name }
 func (n fuzzNamed) ProcessCommand(context.Context, *Decision) ([]Event, error) { return nil, nil }
 
 // A Config with anything in it opens, or gives an error.
@@ -146,7 +146,7 @@ func FuzzConfig(f *testing.F) {
 			func() { c.Commands = append(c.Commands, nil) },
 			func() { c.Events = append(c.Events, nil, fuzzNamed{typ}) },
 			func() { c.Tables = []AnyTable{nil} },
-			func() { c.Tables = []AnyTable{NewTable(name, func(r fuzzNamed) string { return r.name })} },
+			func() { c.Tables = []AnyTable{NewTable(name, func(r fuzzNamed) string { return r.Name })} },
 			func() { c.Aggregates[0].Aggregator = nil },
 			func() { c.Aggregates[0].Tables = []AnyTable{nil} },
 			func() { c.Commands = append(c.Commands, (*fuzzNamed)(nil)) },

@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/cqrs-server/cqrs"
@@ -24,16 +25,16 @@ type goldenRegister struct {
 	Rest  map[string]any `json:"-" cqrs:"rest"`
 }
 type goldenUpdateEmail struct {
-	UUID  uuid.UUID `json:"uuid"`
-	Email string    `json:"email"`
+	UUID  uuid.UUID `json:"uuid" validate:"required"`
+	Email string    `json:"email" validate:"required"`
 }
 type goldenPageview struct {
-	UUID       uuid.UUID `json:"uuid"`
-	URL        string    `json:"url"`
+	UUID       uuid.UUID `json:"uuid" validate:"required"`
+	URL        string    `json:"url" validate:"required"`
 	RenderTime int       `json:"render-time"`
 }
 type goldenDoublePageview struct {
-	UUID uuid.UUID `json:"uuid"`
+	UUID uuid.UUID `json:"uuid" validate:"required"`
 }
 type goldenDoubleAdd goldenDoublePageview
 type goldenMixedAdd goldenDoublePageview
@@ -133,7 +134,7 @@ func (c goldenMixedAdd) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]c
 
 func (c goldenConditional) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]cqrs.Event, error) {
 	u, _ := goldenUsers.Get(d, c.UUID)
-	d.Segment(string(rune('0' + u.ViewCount)))
+	d.Segment(strconv.Itoa(u.ViewCount))
 	return []cqrs.Event{goldenSeen{goldenData("uuid", c.UUID, "count", u.ViewCount)}}, nil
 }
 

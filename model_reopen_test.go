@@ -161,30 +161,32 @@ func TestAddedIndexCannotBeReadEarlier(t *testing.T) {
 	}
 }
 
-// seated counts a group by an index that the test adds.
-type seated struct{ Group string }
-
-var seatedBy *cqrs.Index[string, item]
-
-func (seated) CommandType() string           { return "guests/seated" }
-func (seated) Consistency() cqrs.Consistency { return cqrs.AsOfBasis }
-
-func (c seated) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]cqrs.Event, error) {
-	_, err := seatedBy.Equal(c.Group).Count(d)
-	return nil, err
-}
-
-// A basis that an added index does not reach back to never will: the command is refused, and holds up nobody.
-func TestDecisionBeforeAnAddedIndex(t *testing.T) {
+// Invariant 19, for what trying again can't heal: the command ends, and those behind it go on.
+func TestDecisionThatCannotReadStopsNobody(t *testing.T) {
 	dir := grown(t, named("a", "x", "1"), named("b", "y", "2"))
 	g := newGuests("group")
-	seatedBy = g.group
 	cfg := g.config()
-	cfg.Commands = append(cfg.Commands, seated{})
-	rt, _, _ := start(t, dir, cfg)
-	_, err := do(t, rt, seated{"x"}, cqrs.WithBasis(1))
-	wantError(t, err, cqrs.User, "basis")
-	mustDo(t, rt, seated{"x"})
+	cfg.Consistency, cfg.Commands, cfg.Events = cqrs.AsOfBasis, append(cfg.Commands, add{}), append(cfg.Events, added{})
+	rt, h, _ := start(t, dir, cfg)
+	for _, c := range []struct {
+		name  string
+		read  func(*cqrs.Decision)
+		level cqrs.Level
+		tag   string
+		want  string
+	}{
+		{"an index that was added after the basis", func(d *cqrs.Decision) { g.group.Has(d, "x") }, cqrs.User, "basis", "was added at t 2, and can't be read as of t 1"},
+		{"a table that was forgotten", func(d *cqrs.Decision) { counters.Has(d, "x") }, cqrs.Dev, "process-command", "table counters is not named in Config.Tables"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h.read = c.read
+			_, err := do(t, rt, add{Name: "a", Mode: "read"}, cqrs.WithBasis(1))
+			if e := wantError(t, err, c.level, c.tag); !strings.Contains(e.Message, c.want) {
+				t.Errorf("%v, wanted %q", e, c.want)
+			}
+			mustDo(t, rt, add{Name: "a"})
+		})
+	}
 }
 
 func TestUniqueIndexThatRowsBreakIsRefusedAtOpen(t *testing.T) {

@@ -23,6 +23,9 @@ const (
 // The tasks of these names whose Fn, In and Out are left open are filled in by Open; a program adds edges and
 // catalog entries of its own, or fills one in itself. From command/process on the segments are *Commit; what fails is a *Error.
 //
+// Receipt.Wait hears of refusals through command/feedback, and of defects through cqrs/error: a program that fills these in itself tells its
+// senders itself.
+//
 // An output of the program's own is flushed after the batch's commits are durable, and again after a crash: it may see a
 // commit twice, and none is left out.
 func DefaultPlan() workflow.Plan {

@@ -64,6 +64,16 @@ func (r *registry) addCommand(i int, c Command, consistency Consistency) (err er
 	return nil
 }
 
+// spelled names the command type that differs from the name in case only.
+func (r *registry) spelled(name string) string {
+	for known := range r.commands {
+		if strings.EqualFold(known, name) {
+			return fmt.Sprintf("; it is spelled %q", known)
+		}
+	}
+	return ""
+}
+
 func (r *registry) addEvent(i int, e Event) (err error) {
 	defer caught("Events", i, &err)
 	if e == nil {

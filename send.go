@@ -222,7 +222,7 @@ func (r *Receipt) Wait(ctx context.Context) (Outcome, error) {
 	select {
 	case <-r.done:
 	case <-ctx.Done():
-		return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, ctx.Err())
+		return Outcome{}, r.unended(ctx.Err())
 	}
 	switch {
 	case r.lost:
@@ -235,6 +235,14 @@ func (r *Receipt) Wait(ctx context.Context) (Outcome, error) {
 		return r.rt.repeated(ctx, r.end.commit)
 	}
 	return outcomeOf(r.end.commit), nil
+}
+
+// unended says that the wait is over and the command is not, and why, if nobody can work on it now.
+func (r *Receipt) unended(err error) error {
+	if r.rt.idle() {
+		return fmt.Errorf("cqrs: command %s has not ended yet, and Run, which does the work, is not running: %w", r.ID, err)
+	}
+	return fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, err)
 }
 
 // repeated reads the outcome of a command that was accepted before. A Sender without a store only knows its t.
@@ -304,7 +312,7 @@ func (r *Receipt) search(ctx context.Context) (Outcome, error) {
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, ctx.Err())
+			return Outcome{}, r.unended(ctx.Err())
 		}
 	}
 }
@@ -328,7 +336,7 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 	for f, err := range r.rt.feedback(ctx, r.Shard, r.from.Load(), math.MaxInt64, heard) {
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, context.Cause(ctx))
+			return Outcome{}, r.unended(context.Cause(ctx))
 		case err != nil && f.Offset < 0:
 			return Outcome{}, err
 		case err != nil || f.Command != r.ID || f.payload != r.payload && f.payload != [16]byte{}:

@@ -34,6 +34,7 @@ type Shard struct {
 	plan  workflow.Plan
 	wake  chan struct{}
 	batch batch
+	tries tries
 
 	served   *served      // the work on a queue of its own; nil when the shard's file holds the queue
 	release  func()       // ends following the log and the feedback
@@ -213,7 +214,7 @@ func (s *Shard) recovered(retry pacer) {
 // Health is the state of a shard.
 type Health struct {
 	Shard     int
-	Owner     bool   // this process does the shard's work
+	Owner     bool   // this process does the shard's work at the moment
 	T         uint64 // commits accepted
 	Backlog   int64  // commands that wait
 	Failed    uint64 // events whose fold failed: above 0 the aggregate is incomplete
@@ -244,7 +245,7 @@ func (s *Shard) health() Health {
 	done, _ := s.rt.queue.Committed(ctx, topicCommands, s.n)
 	building, failure := s.next.health()
 	return Health{
-		Shard: s.n, Owner: s.served == nil || s.owned.Load(), T: p.t, Backlog: end - done, Failed: p.failed,
+		Shard: s.n, Owner: s.served == nil && !s.rt.idle() || s.owned.Load(), T: p.t, Backlog: end - done, Failed: p.failed,
 		Retrying: cmp.Or(s.retrying(), failure), FileBytes: s.file.Size(), Version: s.Version(), Building: building,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
+	"github.com/google/uuid"
 )
 
 // command is the segment from command/in-queue to command/process.
@@ -117,6 +118,9 @@ func (k *tasks) refuse(ctx context.Context, c *command, err error) ([]workflow.S
 		return nil, Retry(err) // the runtime stops: the command's turn comes again
 	}
 	e := asError(err, tagProcess).of(c.ID)
+	if e.Level == System && k.batch.decision.reader.err == nil { // the decision asks for it, and not a file that can't be read
+		e = k.shard.tried(e)
+	}
 	if e.Level != User {
 		return nil, e
 	}
@@ -135,6 +139,27 @@ func (k *tasks) refuse(ctx context.Context, c *command, err error) ([]workflow.S
 		k.batch.toLog(r.message())
 	}
 	return k.one(e)
+}
+
+// tries counts how often the command was tried that asks to be tried again. There is only one: those behind it wait.
+type tries struct {
+	command uuid.UUID
+	count   int
+}
+
+// tried gives a command up when Config.MaxRetries is used up.
+func (s *Shard) tried(e *Error) *Error {
+	limit := s.rt.cfg.MaxRetries
+	if s.tries.command != e.Command {
+		s.tries = tries{command: e.Command}
+	}
+	if s.tries.count++; limit == 0 || s.tries.count <= limit {
+		return e
+	}
+	c := *e
+	c.gaveUp, c.Message = true, fmt.Sprintf("%s (given up: it was tried again %d times)", e.Message, limit)
+	s.tries = tries{}
+	return &c
 }
 
 // accept is event/in-queue: the rule of acceptance. It is a pure function of the log: which commits have been accepted

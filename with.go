@@ -182,9 +182,15 @@ func (s *speculation) envelope(what *Supposed) (c *command, own bool, err error)
 
 // fill makes e the envelope of a command, with nothing in it but what the caller said.
 func (e *Envelope) fill(c Command, options []SendOption) error {
+	if c == nil {
+		return errors.New("cqrs: the command to send is nil")
+	}
 	data, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("cqrs: command %s can't be encoded: %w", c.CommandType(), err)
+	}
+	if string(data) == "null" { // its methods may not bear it
+		return fmt.Errorf("cqrs: the command to send is a nil %T", c)
 	}
 	e.Type, e.Data = c.CommandType(), data
 	if keyed, ok := c.(interface{ CommandKey() string }); ok {

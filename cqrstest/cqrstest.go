@@ -45,14 +45,15 @@ type Scenario struct {
 	rt *cqrs.Runtime
 }
 
-// Given starts a runtime in which these events have happened, in this order, as one commit.
+// Given starts a runtime in which these events have happened, in this order, as one commit. It fails the test when one can't be folded.
 func Given(t testing.TB, config cqrs.Config, events ...cqrs.Event) *Scenario {
 	t.Helper()
 	config.Commands = append(config.Commands[:len(config.Commands):len(config.Commands)], given{})
 	ctx := context.WithValue(context.Background(), prototypes{}, config.Events)
 	s := &Scenario{t: t, rt: start(t, t.TempDir(), config, ctx)}
 	if len(events) > 0 {
-		if _, err := s.send(newGiven(t, events)); err != nil {
+		out, err := s.send(newGiven(t, events))
+		if err = errors.Join(err, failedFold(out)); err != nil {
 			t.Fatalf("the given events: %v", err)
 		}
 	}
@@ -86,20 +87,38 @@ type Result struct {
 	Err     error
 }
 
-// Then fails the test unless the command was accepted with these events, in this order.
+// failedFold is why an event of the outcome could not be folded; nil when all could.
+func failedFold(out cqrs.Outcome) error {
+	for _, e := range out.Remarks {
+		if e.Level == cqrs.Dev && e.Tag == "aggregate-event" {
+			return e
+		}
+	}
+	return nil
+}
+
+// Then fails the test unless the command was accepted with these events, in this order, and all of them could be folded.
 func (r *Result) Then(want ...cqrs.Event) *Result {
 	r.t.Helper()
 	if r.Err != nil {
 		r.t.Fatalf("the command failed: %v\nwanted the events %s", r.Err, show(want))
 	}
-	got := make([]cqrs.Event, len(r.Outcome.Events))
-	for i, e := range r.Outcome.Events {
-		got[i] = e.Value
-	}
+	got := r.events()
 	if len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 		r.t.Fatalf("the events differ\ngot    %s\nwanted %s", show(got), show(want))
 	}
+	if err := failedFold(r.Outcome); err != nil {
+		r.t.Fatalf("a fold failed: %v", err)
+	}
 	return r
+}
+
+func (r *Result) events() []cqrs.Event {
+	events := make([]cqrs.Event, len(r.Outcome.Events))
+	for i, e := range r.Outcome.Events {
+		events[i] = e.Value
+	}
+	return events
 }
 
 // ThenError fails the test unless the command ended with an error of this level and tag.
@@ -107,7 +126,7 @@ func (r *Result) ThenError(level cqrs.Level, tag string) *Result {
 	r.t.Helper()
 	e, ok := errors.AsType[*cqrs.Error](r.Err)
 	if !ok {
-		r.t.Fatalf("the command ended with %v (events %v)\nwanted an error of level %s, tag %s", r.Err, r.Outcome.Events, level, tag)
+		r.t.Fatalf("the command ended with error %v and the events %s\nwanted an error of level %s, tag %s", r.Err, show(r.events()), level, tag)
 	}
 	if e.Level != level || e.Tag != tag {
 		r.t.Fatalf("the error is of level %s, tag %s: %v\nwanted level %s, tag %s", e.Level, e.Tag, e, level, tag)

@@ -95,6 +95,10 @@ func TestWrongExpectationsFail(t *testing.T) {
 	fails(t, "the command ended with", func(t testing.TB) {
 		cqrstest.Given(t, config()).When(register{"Bob"}).ThenError(cqrs.User, "rejected")
 	})
+	fails(t, "a fold failed", func(t testing.TB) { // a row without a key
+		cqrstest.Given(t, config()).When(register{""}).Then(registered{""})
+	})
+	fails(t, "the given events", func(t testing.TB) { cqrstest.Given(t, config(), registered{""}) })
 	fails(t, "the error is of level", func(t testing.TB) {
 		cqrstest.Given(t, config(), registered{"Bob"}).When(register{"Bob"}).ThenError(cqrs.Dev, "rejected")
 	})

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cqrs-server/cqrs/cqrstest"
 	"github.com/cqrs-server/cqrs/examples/internal/servers"
+	"github.com/google/uuid"
 )
 
 func tell(t *testing.T, dir string, on servers.Flags) string {
@@ -48,4 +50,14 @@ func checkStory(t *testing.T, on servers.Flags) {
 	second := tell(t, dir, on)
 	wantLines(t, second, `earlier run: t is 6`, `user/register-failed`, `The view count is 6\.`, `   12 events\.`,
 		`as of t 9, .* view count 3`)
+}
+
+func TestNamesAndAddressesAreTakenOnce(t *testing.T) {
+	ann, bob := uuid.New(), uuid.New()
+	s := cqrstest.Given(t, config(), Registered{ID: ann, Name: "Ann"}, Registered{ID: bob, Name: "Bob", Email: "bob@example.com"})
+	s.When(Register{Name: "Bob"}).Then(RegisterFailed{Name: "Bob"})
+	s.When(Register{Name: "Cy", Email: "bob@example.com"}).Then(RegisterFailed{Name: "Cy"})
+	s.When(UpdateEmail{ID: ann, Email: "bob@example.com"}).Then(EmailUpdateFailed{ID: ann})
+	s.When(UpdateEmail{ID: bob, Email: "bob@example.com"}).Then(EmailUpdated{ID: bob, Email: "bob@example.com"})
+	s.When(UpdateEmail{Email: "nobody@example.com"}).Then(EmailUpdateFailed{})
 }

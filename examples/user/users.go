@@ -73,14 +73,15 @@ func (DisableFailed) EventType() string     { return "user/disable-failed" }
 func (PageViewed) EventType() string        { return "user/pageviewed" }
 
 func (c Register) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]cqrs.Event, error) {
-	if Names.Has(d, c.Name) {
+	if Names.Has(d, c.Name) || c.Email != "" && Emails.Has(d, c.Email) {
 		return []cqrs.Event{RegisterFailed{Name: c.Name}}, nil
 	}
 	return []cqrs.Event{Registered{ID: d.NewID(), Name: c.Name, Age: c.Age, Email: c.Email}}, nil
 }
 
 func (c UpdateEmail) ProcessCommand(_ context.Context, d *cqrs.Decision) ([]cqrs.Event, error) {
-	if !Users.Has(d, c.ID) {
+	other, err := Emails.Get(d, c.Email)
+	if taken := err == nil && other.ID != c.ID; taken || !Users.Has(d, c.ID) {
 		return []cqrs.Event{EmailUpdateFailed{ID: c.ID}}, nil
 	}
 	return []cqrs.Event{EmailUpdated{ID: c.ID, Email: c.Email}}, nil
@@ -109,11 +110,17 @@ type User struct {
 }
 
 var (
-	Users = cqrs.NewTable("users", func(u User) uuid.UUID { return u.ID })
-	Names = cqrs.NewUniqueIndex(Users, "name", func(u User) []string { return []string{u.Name} })
+	Users  = cqrs.NewTable("users", func(u User) uuid.UUID { return u.ID })
+	Names  = cqrs.NewUniqueIndex(Users, "name", func(u User) []string { return []string{u.Name} })
+	Emails = cqrs.NewUniqueIndex(Users, "email", func(u User) []string {
+		if u.Email == "" { // it is optional
+			return nil
+		}
+		return []string{u.Email}
+	})
 )
 
-// UserView folds the events into the table. The index of the names comes along by itself.
+// UserView folds the events into the table. Its indexes come along by themselves.
 type UserView struct{}
 
 func (UserView) AggregateEvent(_ context.Context, tx *cqrs.Tx, e cqrs.Event) error {

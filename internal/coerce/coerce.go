@@ -9,8 +9,9 @@
 //	bool             true, false, "true", "false", in any case
 //	big.Int          as the ints, with up to 4096 digits
 //	uuid.UUID        a string in the form of 36 characters
-//	time.Time        RFC 3339, yyyy-MM-dd, yyyy/MM/dd, yyyy-MM-dd HH:mm:ss with or without a fraction, and whole numbers: seconds
-//	                 since 1970 when below 100000000000, else milliseconds. The result is in UTC, in the years 1 to 9999
+//	time.Time        RFC 3339 (and offsets such as +0200 and +02), yyyy-MM-dd, yyyy/MM/dd, yyyy-MM-dd HH:mm:ss with or without a
+//	                 fraction, and whole numbers: seconds since 1970 when nearer to 0 than 100000000000, else milliseconds.
+//	                 The result is in UTC, in the years 1 to 9999
 //	time.Duration    a string such as "1h30m", or whole nanoseconds
 //	[]byte           a string in base64
 //	json.Number      a JSON number, or a string with a decimal number
@@ -21,7 +22,7 @@
 //
 // A type with UnmarshalJSON reads itself; one with UnmarshalText reads itself from strings. Null is nil for a pointer, a slice, a map
 // and any, and a fault elsewhere. A field's key is its json name, in exactly this spelling. A field that is absent keeps its zero
-// value, and the tag validate:"required" makes that a fault.
+// value, and the tag validate:"required" makes that a fault (and the zero value too, unless the field is a pointer).
 //
 // A struct takes the keys that it has no field for when one of its fields is tagged `json:"-" cqrs:"rest"` and is a
 // map[string]any or a map[string]json.RawMessage. Note that encoding/json does not write that field back.
@@ -58,6 +59,9 @@ func Compile(t reflect.Type) (*Plan, error) {
 			"is read from a text, and not from a JSON object: an UnmarshalText, perhaps of an embedded field, makes it so"}}
 	}
 	c := compiler{nodes: map[reflect.Type]*node{}}
+	if field := Unseen(p.typ); field != "" {
+		c.problem(field, "is not exported, nor is any other: JSON sees nothing of the type")
+	}
 	p.decode = c.compile(p.typ, "").decode
 	p.custom = c.custom
 	if RoundTrips(p.typ) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -125,6 +126,26 @@ func TestCompileRefusesACommandReadFromText(t *testing.T) {
 	_, err := Compile(reflect.TypeFor[embeds]())
 	if err == nil || !strings.Contains(err.Error(), "UnmarshalText") {
 		t.Errorf("got %v", err)
+	}
+}
+
+type unseen struct {
+	//lint:ignore U1000 it is here to be refused
+	name string
+}
+
+func TestCompileRefusesWhatJSONSeesNothingOf(t *testing.T) {
+	_, err := Compile(reflect.TypeFor[unseen]())
+	if err == nil || !strings.HasSuffix(err.Error(), "field name is not exported, nor is any other: JSON sees nothing of the type") {
+		t.Errorf("got %v", err)
+	}
+	type embeds struct{ line }
+	for _, typ := range []reflect.Type{
+		reflect.TypeFor[struct{}](), reflect.TypeFor[struct{ _ int }](), reflect.TypeFor[embeds](), reflect.TypeFor[person](), reflect.TypeFor[time.Time](),
+	} {
+		if field := Unseen(typ); field != "" {
+			t.Errorf("%v: %s", typ, field)
+		}
 	}
 }
 

@@ -15,8 +15,8 @@ const (
 
 // Fault is one thing that is wrong with a command's data.
 type Fault struct {
-	Path    string // the field, such as address.lines[2].zip; empty for the command as a whole
-	Problem string // goes on where the path ends: `is "x", which is no whole number`
+	Path    string `json:"path"`    // the field, such as address.lines[2].zip; empty for the command as a whole
+	Problem string `json:"problem"` // goes on where the path ends: `is "x", which is no whole number`
 }
 
 func (f Fault) String() string {

@@ -39,7 +39,7 @@ var goldenTypes = map[string]reflect.Type{
 	"string_to_inst":  reflect.TypeFor[one[time.Time]](),
 	"util/Inst":       reflect.TypeFor[one[time.Time]](),
 	"{:n s/Int}": reflect.TypeFor[one[struct {
-		N int64 `json:"n" validate:"required"`
+		N *int64 `json:"n" validate:"required"` // a pointer, so that 0 is there
 	}]](),
 }
 

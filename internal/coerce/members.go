@@ -1,6 +1,8 @@
 package coerce
 
 import (
+	"encoding"
+	"encoding/json"
 	"reflect"
 	"strings"
 	"unicode"
@@ -143,6 +145,25 @@ func (g *gatherer) take(here []member) {
 	for name := range count {
 		g.names[name] = true
 	}
+}
+
+// Unseen gives a field of a struct that encoding/json passes over because it is not exported, when it sees no other field: whatever
+// the struct holds would be lost, so it was hardly meant. It is empty for types that have code of their own for JSON.
+func Unseen(t reflect.Type) (field string) {
+	if p := reflect.PointerTo(t); p.Implements(unmarshalerType) || p.Implements(reflect.TypeFor[json.Marshaler]()) ||
+		p.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
+		return ""
+	}
+	for _, f := range reflect.VisibleFields(t) {
+		switch {
+		case promoted(f) || f.Name == "_":
+		case f.IsExported():
+			return ""
+		case field == "":
+			field = f.Name
+		}
+	}
+	return field
 }
 
 type tag struct {

@@ -116,7 +116,7 @@ func (c *clock) fraction() {
 	}
 }
 
-// zone takes Z, or an offset such as +02:00.
+// zone takes Z, or an offset: +02:00, or as ISO 8601 has it, too, +0200 and +02.
 func (c *clock) zone() {
 	if len(c.rest) > 0 && c.rest[0]|0x20 == 'z' {
 		c.rest = c.rest[1:]
@@ -129,9 +129,14 @@ func (c *clock) zone() {
 	} else {
 		c.take('+')
 	}
-	hours := c.pair(23)
-	c.take(':')
-	c.offset = sign * (hours*3600 + c.pair(59)*60)
+	c.offset = sign * c.pair(23) * 3600
+	if len(c.rest) == 0 {
+		return
+	}
+	if c.rest[0] == ':' {
+		c.take(':')
+	}
+	c.offset += sign * c.pair(59) * 60
 }
 
 func (c *clock) take(want byte) {

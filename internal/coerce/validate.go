@@ -130,7 +130,7 @@ func holds(outer, inner string) bool {
 func ruleText(b validator.FieldError) string {
 	switch b.Tag() {
 	case "required":
-		return "is required"
+		return "is required" + nothing(b.Kind())
 	case "oneof":
 		return "must be one of " + b.Param()
 	case "email", "uuid", "url", "uri", "ip", "hostname":
@@ -146,6 +146,17 @@ func ruleText(b validator.FieldError) string {
 		return text
 	}
 	return strings.TrimSuffix("breaks the rule "+b.Tag()+"="+b.Param(), "=")
+}
+
+// nothing tells which value the rule "required" takes for one that is not there, where that may surprise.
+func nothing(kind reflect.Kind) string {
+	switch {
+	case kind == reflect.Bool:
+		return ", and false counts as nothing"
+	case reflect.Int <= kind && kind <= reflect.Float64:
+		return ", and 0 counts as nothing"
+	}
+	return ""
 }
 
 // boundText tells of a bound: on the value of a number, the characters of a text, the elements of anything else.

@@ -84,8 +84,8 @@ func TestRulesNearAFaultAreSilent(t *testing.T) {
 		} `json:"a" validate:"required"`
 		AB int `json:"ab" validate:"required"`
 	}
-	sameFaults[holder](t, `{"a":{"n":"x"}}`, `a.n is "x", which is no whole number`, "ab is required")
-	sameFaults[holder](t, `{"a":1}`, `a is 1, which is no object`, "ab is required")
+	sameFaults[holder](t, `{"a":{"n":"x"}}`, `a.n is "x", which is no whole number`, "ab is required, and 0 counts as nothing")
+	sameFaults[holder](t, `{"a":1}`, `a is 1, which is no object`, "ab is required, and 0 counts as nothing")
 }
 
 func TestRuleTexts(t *testing.T) {
@@ -99,8 +99,11 @@ func TestRuleTexts(t *testing.T) {
 		Alpha  string         `validate:"alpha"`
 		Starts string         `validate:"startswith=a"`
 		Map    map[string]int `validate:"dive,max=3"`
+		Yes    bool           `validate:"required"`
+		Ptr    *int           `validate:"required"`
 	}
 	sameFaults[rules](t, `{"Len":[],"Email":"x","Uniq":[1,1],"Alpha":"1","Map":{"k":4}}`,
 		"Len must have exactly 2 elements", "Email must be a valid email", "Eq must be 3", "Ne must not be ", "Gt must be more than 3",
-		"Uniq must not hold the same twice", "Alpha breaks the rule alpha", "Starts breaks the rule startswith=a", "Map[k] must be at most 3")
+		"Uniq must not hold the same twice", "Alpha breaks the rule alpha", "Starts breaks the rule startswith=a", "Map[k] must be at most 3",
+		"Yes is required, and false counts as nothing", "Ptr is required")
 }
