@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"go.etcd.io/bbolt"
@@ -249,7 +250,7 @@ func (s *Shard) health() Health {
 	}
 }
 
-// retrying is what is tried again: by the shard, by the store itself, or by who listens to the feedback.
+// retrying is what is tried again: by the shard, by the store or the queue itself, or by who listens to the feedback.
 func (s *Shard) retrying() error {
 	s.failing.Lock()
 	defer s.failing.Unlock()
@@ -257,6 +258,9 @@ func (s *Shard) retrying() error {
 		return s.failure
 	}
 	if t, ok := s.rt.store.(store.Troubled); ok && t.Trouble() != nil {
+		return t.Trouble()
+	}
+	if t, ok := s.rt.queue.(queue.Troubled); ok && t.Trouble() != nil {
 		return t.Trouble()
 	}
 	return s.deaf
