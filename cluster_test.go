@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -515,6 +516,28 @@ func TestSenderNeedsNoFolder(t *testing.T) {
 	}
 	c.load(patience(t), 4, 10, sender.rt).Wait()
 	c.check(a)
+}
+
+// What a sender does not have is an error, or nothing.
+func TestSenderIsAskedWhatItDoesNotKnow(t *testing.T) {
+	c := newCluster(t, 1)
+	c.add("")
+	rt := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.Store = cqrs.Sender, nil }).rt
+	mustDo(t, rt, add{Name: "k1", By: 1})
+	s, ctx := rt.Shard(0), patience(t)
+	if digest, at := s.Digest(); s.Version() != "" || s.Failed() != 0 || digest != (cqrs.Digest{}) || at != 0 {
+		t.Errorf("version %q, %d failed, digest %v at t %d", s.Version(), s.Failed(), digest, at)
+	}
+	_, asOf := s.AsOfTime(ctx, time.Now())
+	_, commit := s.Commit(ctx, 1)
+	var events error
+	for _, events = range rt.Events(ctx, store.Query{}) {
+	}
+	for what, err := range map[string]error{"AsOfTime": asOf, "Commit": commit, "Events": events, "Snapshot": rt.Snapshot(ctx, io.Discard)} {
+		if err == nil || !strings.Contains(err.Error(), "Sender") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }
 
 // eventually waits for a condition.

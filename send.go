@@ -416,9 +416,15 @@ func idConflict(id uuid.UUID) *Error {
 		"the first one counts, and this one needs an id of its own").of(id)
 }
 
+var errNoStore = errors.New("cqrs: this process has no event store: its Role is Sender, and Config.Store is nil")
+
 // Events gives stored events, decoded, by type and time.
 func (rt *Runtime) Events(ctx context.Context, q store.Query) func(yield func(Recorded, error) bool) {
 	return func(yield func(Recorded, error) bool) {
+		if rt.store == nil {
+			yield(Recorded{}, errNoStore)
+			return
+		}
 		for entry, err := range rt.store.Query(ctx, q) {
 			r := Recorded{Entry: entry}
 			if t := rt.types.events[entry.Type]; t != nil && err == nil {
