@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -516,6 +517,25 @@ func TestSenderNeedsNoFolder(t *testing.T) {
 	}
 	c.load(patience(t), 4, 10, sender.rt).Wait()
 	c.check(a)
+}
+
+// Receipts beyond the bound, which find their outcome in the feedback queue, may be waited for by many at once.
+func TestManyWaitForTheReceiptsOfASender(t *testing.T) {
+	c := newCluster(t, 1)
+	c.add("")
+	rt := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.Store, cfg.MaxInFlight = cqrs.Sender, nil, 1 }).rt
+	ctx := patience(t)
+	var all sync.WaitGroup
+	for _, r := range sendAll(t, rt, slices.Repeat([]add{{Name: "k1", By: 1}}, 20)...) {
+		for range 3 {
+			all.Go(func() {
+				if out, err := r.Wait(ctx); err != nil || out.Command != r.ID || len(out.Events) != 1 {
+					t.Errorf("%+v %v", out, err)
+				}
+			})
+		}
+	}
+	all.Wait()
 }
 
 // What a sender does not have is an error, or nothing.

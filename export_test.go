@@ -20,6 +20,13 @@ func AppendRaw(t *testing.T, rt *Runtime, value []byte) {
 	}
 }
 
+// Followed is how many receipts the runtime follows.
+func (rt *Runtime) Followed() int {
+	rt.receipts.mu.Lock()
+	defer rt.receipts.mu.Unlock()
+	return len(rt.receipts.waiting)
+}
+
 // HistoryBytes is about how large the history of the first shard is.
 func (rt *Runtime) HistoryBytes(t *testing.T) (n int) {
 	t.Helper()

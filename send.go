@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cqrs-server/cqrs/internal/mutant"
@@ -160,7 +161,7 @@ func (rt *Runtime) appendTo(ctx context.Context, shard int, receipts []*Receipt,
 func (rt *Runtime) expect(ctx context.Context, shard int, receipts []*Receipt) error {
 	if s := rt.shards[shard]; s.served != nil {
 		for _, r := range receipts {
-			r.from = max(s.heardAll.Load(), 0)
+			r.from.Store(max(s.heardAll.Load(), 0))
 		}
 	}
 	followed, err := rt.receipts.expect(receipts)
@@ -169,7 +170,10 @@ func (rt *Runtime) expect(ctx context.Context, shard int, receipts []*Receipt) e
 	}
 	_, end, err := rt.queue.Bounds(ctx, topicFeedback, shard)
 	for _, r := range receipts[followed:] {
-		r.from = end
+		r.from.Store(end)
+	}
+	if err != nil {
+		rt.receipts.forget(receipts[:followed])
 	}
 	return err
 }
@@ -200,9 +204,9 @@ type Receipt struct {
 	payload [16]byte      // other commands may have been sent under the same id
 	done    chan struct{} // closed when the command has ended; nil when the receipt is not followed
 	end     ended
-	lost    bool     // the end could not be learned
-	next    *Receipt // of another Send of the same id
-	from    int64    // where the feedback queue ended before a command that is not followed was sent
+	lost    bool         // the end could not be learned
+	next    *Receipt     // of another Send of the same id
+	from    atomic.Int64 // where to search the feedback queue: it ended there before the command was sent, or does not tell of it before
 }
 
 // Outcome is how an accepted command ended.
@@ -327,7 +331,7 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 	ctx, cancel := r.rt.whileOpen(ctx)
 	defer cancel(nil)
 	heard := parts{}
-	for f, err := range r.rt.feedback(ctx, r.Shard, r.from, math.MaxInt64, heard) {
+	for f, err := range r.rt.feedback(ctx, r.Shard, r.from.Load(), math.MaxInt64, heard) {
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, context.Cause(ctx))
@@ -335,7 +339,7 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 			return Outcome{}, err
 		case err != nil || f.Command != r.ID || f.payload != r.payload && f.payload != [16]byte{}:
 			if heard[r.ID] == nil { // else another Wait would miss its first events
-				r.from = f.Offset + 1
+				r.from.Store(f.Offset + 1)
 			}
 		case f.Err != nil:
 			return Outcome{}, f.Err
@@ -386,14 +390,15 @@ func (r *Receipt) look(ctx context.Context) (f Feedback, found bool, err error) 
 		return f, found, err
 	}
 	start, end, err := r.rt.queue.Bounds(ctx, topicFeedback, r.Shard)
-	if r.from = max(r.from, start); err != nil || r.from >= end {
+	from := max(r.from.Load(), start)
+	if err != nil || from >= end {
 		return f, false, readError(err)
 	}
-	for f, err := range r.rt.Feedback(ctx, r.Shard, r.from) {
+	for f, err := range r.rt.Feedback(ctx, r.Shard, from) {
 		if err != nil || f.Command == r.ID {
 			return f, err == nil, err
 		}
-		if r.from = f.Offset + 1; r.from >= end {
+		if r.from.Store(f.Offset + 1); f.Offset+1 >= end {
 			break
 		}
 	}

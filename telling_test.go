@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,14 @@ type mute struct {
 	mu   sync.Mutex
 	tell func(n int) error // called before each append, with its number from 1 on
 	n    int
+	deaf atomic.Bool // nobody learns where it ends
+}
+
+func (q *mute) Bounds(ctx context.Context, topic string, shard int) (start, end int64, err error) {
+	if topic == "feedback" && q.deaf.Load() {
+		return 0, 0, errors.New("injected: no answer")
+	}
+	return q.Queue.Bounds(ctx, topic, shard)
 }
 
 func (q *mute) Append(ctx context.Context, topic string, shard int, msgs []queue.Message) error {
@@ -182,4 +191,28 @@ func TestFeedbackThatIsLostBeforeOtherArrives(t *testing.T) {
 		handled, err := q.Committed(t.Context(), "commands", 0)
 		return err == nil && handled == 3
 	})
+}
+
+// Commands that were not sent, because it can't be learned where their ends will be told, are not followed either.
+func TestReceiptsOfWhatWasNotSentAreForgotten(t *testing.T) {
+	inner, err := boltqueue.Open(filepath.Join(t.TempDir(), "queue"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inner.Close() })
+	cfg, q := counterConfig(), &mute{Queue: inner}
+	cfg.Queue, cfg.MaxInFlight = q, 2
+	rt, err := cqrs.Open(t.TempDir(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	q.deaf.Store(true)
+	e := cqrs.Envelope{Type: "counter/add", Data: []byte(`{"Name":"a","By":1}`)}
+	if _, err := rt.Submit(t.Context(), e, e, e); err == nil || errors.Is(err, cqrs.ErrUnknown) {
+		t.Errorf("it was sent: %v", err)
+	}
+	if n := rt.Followed(); n != 0 {
+		t.Errorf("%d receipts are followed", n)
+	}
 }
