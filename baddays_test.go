@@ -198,6 +198,35 @@ func (s *shakyStore) Put(ctx context.Context, records []store.Record) error {
 	return s.Store.Put(ctx, records)
 }
 
+// strictStore takes no record with remarks.
+type strictStore struct{ store.Store }
+
+func (*strictStore) Check(r *store.Record) error {
+	if r.Remarks != nil {
+		return errors.New("the remarks are too long")
+	}
+	return nil
+}
+
+func (s *strictStore) Put(ctx context.Context, records []store.Record) error {
+	for i := range records {
+		if err := s.Check(&records[i]); err != nil {
+			return err
+		}
+	}
+	return s.Store.Put(ctx, records)
+}
+
+// Invariant 9: what the store would not take does not come into the log, where all would wait behind it.
+func TestCommitThatTheStoreWouldNotTakeStopsNobody(t *testing.T) {
+	c := newCluster(t, 1)
+	c.store = &strictStore{c.store}
+	a := c.add("")
+	_, err := do(t, a.rt, add{Name: "k1", By: 1, Mode: "remark"})
+	wantError(t, err, cqrs.Dev, "too-large")
+	mustDo(t, a.rt, add{Name: "k1", By: 1})
+}
+
 func TestCommandsWaitWhileTheStoreIsInTrouble(t *testing.T) {
 	for name, mode := range map[string]int32{"down": isDown, "answers lost": losesAnswers, "partial": isPartial} {
 		t.Run(name, func(t *testing.T) {

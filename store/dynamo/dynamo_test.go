@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -165,7 +166,11 @@ func TestInvariant9TooLarge(t *testing.T) {
 			r.Events[0].Data, r.Key = make([]byte, s.Limit()), strings.Repeat("k", 21<<10)
 		}, "make the event smaller"},
 		"remarks": {func(r *store.Record) { r.Remarks = make([]byte, 410<<10) }, "shorten"},
-		"type":    {func(r *store.Record) { r.Events[0].Type = strings.Repeat("t", 2047) }, "shorter name"},
+		"segment": {func(r *store.Record) {
+			r.Events[0].Data, r.Events[0].Segment = make([]byte, s.Limit()), strings.Repeat("s", 21<<10)
+		}, "make the event smaller"},
+		"events": {func(r *store.Record) { r.Events = slices.Repeat(r.Events, 105_000) }, "shorten"},
+		"type":   {func(r *store.Record) { r.Events[0].Type = strings.Repeat("t", 2047) }, "shorter name"},
 	} {
 		r := w.record([]byte("a"))
 		w.t--
@@ -175,7 +180,15 @@ func TestInvariant9TooLarge(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), r.Command.String()) {
 			t.Errorf("%s: %.300v", name, err)
 		}
+		if early := s.Check(&r); early == nil || early.Error() != strings.TrimPrefix(err.Error(), "put: ") {
+			t.Errorf("%s: Check tells %.300v", name, early)
+		}
 	}
+	fits.T = 0 // nor has one that is still to be accepted
+	if err := s.Check(&fits); err != nil {
+		t.Errorf("what fits: %v", err)
+	}
+	fits.T = 1
 	if after := n.Count("BatchWriteItem") + n.Count("PutItem"); after != before {
 		t.Errorf("%d requests wrote something", after-before)
 	}
