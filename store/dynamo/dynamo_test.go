@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -572,5 +573,46 @@ func TestCreateTable(t *testing.T) {
 	defer client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &other})
 	if err := dynamo.New(client, other).CreateTable(t.Context()); err == nil || !strings.Contains(err.Error(), "no event store") {
 		t.Errorf("another table: %v", err)
+	}
+	if _, err := dynamo.New(client, other).Last(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "as CreateTable makes them") {
+		t.Errorf("it is used all the same: %v", err)
+	}
+}
+
+// A table without the index takes everything, and is found out by the first Query.
+func TestTableWithoutIndex(t *testing.T) {
+	client, name := newClient(address(t), nil), "test-"+uuid.NewString()
+	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{TableName: &name, BillingMode: types.BillingModePayPerRequest,
+		AttributeDefinitions: []types.AttributeDefinition{
+			{AttributeName: aws.String("id"), AttributeType: types.ScalarAttributeTypeS},
+			{AttributeName: aws.String("n"), AttributeType: types.ScalarAttributeTypeN}},
+		KeySchema: []types.KeySchemaElement{
+			{AttributeName: aws.String("id"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("n"), KeyType: types.KeyTypeRange}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &name})
+	s, w := dynamo.New(client, name), newWorld()
+	mustPut(t, s.Put, w.record([]byte("a")))
+	for _, err = range s.Query(t.Context(), store.Query{}) {
+	}
+	if err == nil || !strings.Contains(err.Error(), "index by-type") {
+		t.Errorf("%v", err)
+	}
+}
+
+// DescribeTable may know nothing yet of a table that was just made.
+func TestCreateTableThatIsNotSeenAtOnce(t *testing.T) {
+	var left atomic.Int32
+	left.Store(2)
+	url := address(t)
+	n := dynamofaults.New(t, func(c *dynamofaults.Call) (*http.Response, error) {
+		if c.Op == "DescribeTable" && left.Add(-1) >= 0 {
+			return c.Error(http.StatusBadRequest, "ResourceNotFoundException"), nil
+		}
+		return c.Pass()
+	})
+	if err := dynamo.New(newClient(url, n), newTable(t, url)).CreateTable(t.Context()); err != nil || left.Load() >= 0 {
+		t.Errorf("%v", err)
 	}
 }
