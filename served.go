@@ -390,7 +390,7 @@ func (v *served) tell(f *Feedback) {
 
 func (f *servedFeedback) Flush(ctx context.Context, _ []workflow.Segment) error {
 	if len(f.told.msgs) > 0 && !f.behind && !f.shard.rt.stepped {
-		f.send(ctx)
+		f.send()
 		return nil
 	}
 	return f.tellNow(ctx)

@@ -23,6 +23,7 @@ type mute struct {
 	tell func(n int) error // called before each append, with its number from 1 on
 	n    int
 	deaf atomic.Bool // nobody learns where it ends
+	hang atomic.Bool // no append comes to its end before its context
 }
 
 func (q *mute) Bounds(ctx context.Context, topic string, shard int) (start, end int64, err error) {
@@ -40,6 +41,10 @@ func (q *mute) Append(ctx context.Context, topic string, shard int, msgs []queue
 		q.mu.Unlock()
 		if err := q.tell(n); err != nil {
 			return err
+		}
+		if q.hang.Load() {
+			<-ctx.Done()
+			return ctx.Err()
 		}
 	}
 	return q.Queue.Append(ctx, topic, shard, msgs)
