@@ -306,6 +306,37 @@ func TestForeignProgramSendsAndHears(t *testing.T) {
 }
 
 // hearRecords reads the next n messages.
+// A dead letter of a command that another program sent can be edited and sent again, like any.
+func TestForeignDeadLetterIsSentAgainEdited(t *testing.T) {
+	c := newCluster(t, 1)
+	a, id := c.add(""), uuid.New()
+	m := queue.Message{Time: time.Now().UnixMilli(), Value: []byte(`{"name":"k1","by":3,"mode":"panic"}`)}
+	for key, value := range map[string]string{"ce_specversion": "1.0", "ce_id": id.String(), "ce_source": "/shop", "ce_type": "counter/add"} {
+		m.Headers = append(m.Headers, queue.Header{Key: key, Value: []byte(value)})
+	}
+	if err := a.q.Append(t.Context(), "commands", 0, []queue.Message{m}); err != nil {
+		t.Fatal(err)
+	}
+	var letters []cqrs.DeadLetter
+	eventually(t, func() bool {
+		var err error
+		letters, err = a.rt.DeadLetters(t.Context())
+		return err == nil && len(letters) == 1
+	})
+	command := letters[0].Command
+	if command == nil || command.ID != id || command.Type != "counter/add" {
+		t.Fatalf("%+v", command)
+	}
+	command.Data = []byte(`{"name":"k1","by":3}`)
+	if err := a.rt.Resend(t.Context(), letters...); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		k1, err := counters.Get(a.rt.View(), "k1")
+		return err == nil && k1.Value == 3
+	})
+}
+
 func hearRecords(t *testing.T, client *kgo.Client, n int) (list []map[string]string) {
 	t.Helper()
 	for len(list) < n {

@@ -153,7 +153,7 @@ func (l *letter) open(s *Shard, m queue.Message) DeadLetter {
 	d := DeadLetter{Shard: s.n, Offset: m.Offset, Time: time.UnixMilli(m.Time), Err: l.Err, Fold: l.Fold != nil, failed: l.Fold}
 	d.Message = queue.Message{Offset: l.Offset, Time: l.Time, Key: l.Key, Value: l.Value, Headers: l.Headers}
 	var e Envelope
-	if err := decodeEnvelope(&d.Message, &e, s.rt.types.names); err == nil {
+	if err := readCommand(&d.Message, &e, s.rt.types.names); err == nil {
 		d.Command = &e
 	}
 	return d
