@@ -41,7 +41,10 @@ type served struct {
 	telling telling
 
 	sight   sight
+	command sight // of the commands, in the same way
 	strayed error // why the work on the shard has ended
+
+	lastCommand sight // the last one that was handled
 
 	heard heardBefore
 	saved offsets   // what the queue was told of settled and handled
