@@ -538,6 +538,24 @@ func TestManyWaitForTheReceiptsOfASender(t *testing.T) {
 	all.Wait()
 }
 
+// A command may have more trace headers than a CloudEvent has attributes, and others than it bears. Its end is heard all the same.
+func TestFeedbackOfACommandWithManyHeaders(t *testing.T) {
+	c := newCluster(t, 1)
+	c.add("")
+	rt := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.Store = cqrs.Sender, nil }).rt
+	e := cqrs.Envelope{Type: "counter/add", Data: []byte(`{"name":"k1","by":1}`), Trace: []store.Trace{{Key: "note", Value: "two\nlines"}}}
+	for i := range 300 {
+		e.Trace = append(e.Trace, store.Trace{Key: fmt.Sprint("h", i), Value: "v"})
+	}
+	receipts, err := rt.Submit(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := receipts[0].Wait(patience(t)); err != nil || len(out.Events) != 1 {
+		t.Errorf("%+v %v", out, err)
+	}
+}
+
 // What a sender does not have is an error, or nothing.
 func TestSenderIsAskedWhatItDoesNotKnow(t *testing.T) {
 	c := newCluster(t, 1)

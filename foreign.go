@@ -164,13 +164,18 @@ func (w *teller) event(f *Feedback, r *Recorded) (queue.Message, error) {
 		e.Number("ce_index", uint64(r.Index))
 		e.Number("ce_count", uint64(count))
 	}
+	room := mostTravel
 	for i, t := range f.trace {
-		if travels(t.Key) && !slices.ContainsFunc(f.trace[:i], func(before store.Trace) bool { return before.Key == t.Key }) {
+		if room > 0 && travels(t.Key) && cloudevents.IsValue(t.Value) && !slices.ContainsFunc(f.trace[:i], func(before store.Trace) bool { return before.Key == t.Key }) {
 			e.Text("ce_"+t.Key, t.Value)
+			room--
 		}
 	}
 	return e.End(r.Data)
 }
+
+// mostTravel is how many trace headers are attributes of an event: a CloudEvent with many more is not read, and would tell nobody.
+const mostTravel = 100
 
 // travels tells whether a trace header can be an attribute: its name is one of CloudEvents, and not one that is taken.
 func travels(name string) bool {

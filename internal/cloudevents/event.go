@@ -198,6 +198,9 @@ func twice(name string) error { return fmt.Errorf("attribute %.64s is there twic
 // IsExtension tells whether an extension attribute may have this name.
 func IsExtension(name string) bool { return checkName(name) == nil }
 
+// IsValue tells whether an attribute may have this value.
+func IsValue(value string) bool { return checkValue("", value) == nil }
+
 // checkName takes the names that an extension attribute may have.
 func checkName(name string) error {
 	if name == "" || len(name) > maxName {
