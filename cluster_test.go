@@ -556,6 +556,24 @@ func TestFeedbackOfACommandWithManyHeaders(t *testing.T) {
 	}
 }
 
+// Keys, segments and times that no CloudEvent bears keep nobody from hearing of the events.
+func TestFeedbackOfWhatNoCloudEventBears(t *testing.T) {
+	c := newCluster(t, 1)
+	c.add("")
+	rt := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.Store = cqrs.Sender, nil }).rt
+	for name, option := range map[string]cqrs.SendOption{
+		"key": cqrs.WithKey("next\u0085line"), "noncharacter": cqrs.WithKey("\ufffe"), "time": cqrs.WithTime(time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)),
+	} {
+		r, err := rt.Send(t.Context(), add{Name: "k1", By: 1}, option)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if out, err := r.Wait(patience(t)); err != nil || len(out.Events) != 1 {
+			t.Errorf("%s: %+v %v", name, out, err)
+		}
+	}
+}
+
 // What a sender does not have is an error, or nothing.
 func TestSenderIsAskedWhatItDoesNotKnow(t *testing.T) {
 	c := newCluster(t, 1)

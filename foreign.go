@@ -146,19 +146,22 @@ func (w *teller) attributes(f *Feedback) {
 	}
 }
 
-// event tells of one event. That it is the only one of its command is not said.
+// event tells of one event. That it is the only one of its command is not said. A key, segment or time that no CloudEvent bears is left out:
+// the event counts for more.
 func (w *teller) event(f *Feedback, r *Recorded) (queue.Message, error) {
 	e := w.writer
 	e.Begin()
 	e.ID("ce_id", r.Event.ID)
 	e.Text("ce_type", r.Event.Type)
-	e.Text("ce_subject", r.Key)
-	e.Time("ce_time", time.UnixMilli(r.Time))
+	w.textIfBorne("ce_subject", r.Key)
+	if at := time.UnixMilli(r.Time); cloudevents.IsTime(at) {
+		e.Time("ce_time", at)
+	}
 	e.Text("content-type", "application/json")
 	w.attributes(f)
 	e.Number("ce_basis", r.Basis)
 	e.Text("ce_commandtype", r.CommandType)
-	e.Text("ce_segment", r.Segment)
+	w.textIfBorne("ce_segment", r.Segment)
 	e.Text("ce_code", r.Code)
 	if count := len(f.Events); count > 1 {
 		e.Number("ce_index", uint64(r.Index))
@@ -172,6 +175,12 @@ func (w *teller) event(f *Feedback, r *Recorded) (queue.Message, error) {
 		}
 	}
 	return e.End(r.Data)
+}
+
+func (w *teller) textIfBorne(name, value string) {
+	if cloudevents.IsValue(value) {
+		w.writer.Text(name, value)
+	}
 }
 
 // mostTravel is how many trace headers are attributes of an event: a CloudEvent with many more is not read, and would tell nobody.
