@@ -306,6 +306,25 @@ func TestForeignProgramSendsAndHears(t *testing.T) {
 }
 
 // hearRecords reads the next n messages.
+// The feedback was dropped before a sender with a store asked for it: the store knows how the command ended.
+func TestSenderWhoseFeedbackWasDropped(t *testing.T) {
+	c := newCluster(t, 1)
+	a := c.add("")
+	s := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.MaxInFlight = cqrs.Sender, 1 })
+	receipts := sendAll(t, s.rt, add{Name: "k1", By: 1}, add{Name: "k1", By: 2})
+	eventually(t, func() bool { return a.rt.View().T() == 2 })
+	eventually(t, func() bool {
+		_, end, err := a.q.Bounds(t.Context(), "feedback", 0)
+		return err == nil && end == 2
+	})
+	if err := c.admin().DeleteRecords(c.prefix+"feedback", map[int32]int64{0: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := receipts[1].Wait(patience(t)); err != nil || out.T != 2 || len(out.Events) != 1 {
+		t.Errorf("%+v %v", out, err)
+	}
+}
+
 // A dead letter of a command that another program sent can be edited and sent again, like any.
 func TestForeignDeadLetterIsSentAgainEdited(t *testing.T) {
 	c := newCluster(t, 1)

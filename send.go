@@ -336,7 +336,7 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 		case err != nil && ctx.Err() != nil:
 			return Outcome{}, fmt.Errorf("cqrs: command %s has not ended yet: %w", r.ID, context.Cause(ctx))
 		case err != nil && f.Offset < 0:
-			return Outcome{}, err
+			return r.untold(ctx, err)
 		case err != nil || f.Command != r.ID || f.payload != r.payload && f.payload != [16]byte{}:
 			if heard[r.ID] == nil { // else another Wait would miss its first events
 				r.from.Store(f.Offset + 1)
@@ -348,6 +348,20 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 		}
 	}
 	return Outcome{}, ErrClosed
+}
+
+// untold is for a command of whose end the feedback queue holds nothing any more. The store has it if it was accepted.
+func (r *Receipt) untold(ctx context.Context, err error) (Outcome, error) {
+	if _, gone := errors.AsType[*queue.RangeError](err); !gone {
+		return Outcome{}, err
+	}
+	if r.rt.store != nil {
+		if c, wrong := r.rt.store.Commit(ctx, r.ID); wrong == nil && c.Payload == r.payload {
+			return r.rt.outcome(ctx, r.Shard, r.ID, false)
+		}
+	}
+	return Outcome{}, fmt.Errorf("cqrs: the feedback queue has dropped what it may have told of command %s: "+
+		"send it again under the same id to hear how it ended: %w", r.ID, err)
 }
 
 // told gives the outcome that the feedback tells, once views show it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -219,5 +220,41 @@ func TestReceiptsOfWhatWasNotSentAreForgotten(t *testing.T) {
 	}
 	if n := rt.Followed(); n != 0 {
 		t.Errorf("%d receipts are followed", n)
+	}
+}
+
+// The feedback was dropped before somebody asked for it: it is said what to do, and that helps.
+func TestFeedbackThatWasDropped(t *testing.T) {
+	_, q, _ := startMute(t, func(int) error { return nil })
+	cfg := counterConfig()
+	cfg.Queue, cfg.Role, cfg.MaxInFlight = q, cqrs.Sender, 1
+	rt, err := cqrs.Open("", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	e := cqrs.Envelope{ID: uuid.Must(uuid.NewV7()), Type: "counter/add", Data: []byte(`{"name":"a","by":2}`)}
+	other := cqrs.Envelope{Type: e.Type, Data: []byte(`{"name":"a","by":1}`)}
+	receipts, err := rt.Submit(t.Context(), other, e) // the first one is followed, and the second is not
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustDo(t, rt, add{Name: "a", By: 3})
+	_, end, err := q.Bounds(t.Context(), "feedback", 0)
+	if err == nil {
+		_, err = q.Trim(t.Context(), "feedback", 0, end, 100)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = receipts[1].Wait(patience(t)); err == nil || !strings.Contains(err.Error(), "send it again under the same id") {
+		t.Fatal(err)
+	}
+	again, err := rt.Submit(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := again[0].Wait(patience(t)); err != nil || !out.Repeat || out.T != 2 {
+		t.Errorf("%+v %v", out, err)
 	}
 }
