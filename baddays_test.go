@@ -198,6 +198,35 @@ func (s *shakyStore) Put(ctx context.Context, records []store.Record) error {
 	return s.Store.Put(ctx, records)
 }
 
+// strictStore takes no record with remarks.
+type strictStore struct{ store.Store }
+
+func (*strictStore) Check(r *store.Record) error {
+	if r.Remarks != nil {
+		return errors.New("the remarks are too long")
+	}
+	return nil
+}
+
+func (s *strictStore) Put(ctx context.Context, records []store.Record) error {
+	for i := range records {
+		if err := s.Check(&records[i]); err != nil {
+			return err
+		}
+	}
+	return s.Store.Put(ctx, records)
+}
+
+// Invariant 9: what the store would not take does not come into the log, where all would wait behind it.
+func TestCommitThatTheStoreWouldNotTakeStopsNobody(t *testing.T) {
+	c := newCluster(t, 1)
+	c.store = &strictStore{c.store}
+	a := c.add("")
+	_, err := do(t, a.rt, add{Name: "k1", By: 1, Mode: "remark"})
+	wantError(t, err, cqrs.Dev, "too-large")
+	mustDo(t, a.rt, add{Name: "k1", By: 1})
+}
+
 func TestCommandsWaitWhileTheStoreIsInTrouble(t *testing.T) {
 	for name, mode := range map[string]int32{"down": isDown, "answers lost": losesAnswers, "partial": isPartial} {
 		t.Run(name, func(t *testing.T) {
@@ -277,6 +306,56 @@ func TestForeignProgramSendsAndHears(t *testing.T) {
 }
 
 // hearRecords reads the next n messages.
+// The feedback was dropped before a sender with a store asked for it: the store knows how the command ended.
+func TestSenderWhoseFeedbackWasDropped(t *testing.T) {
+	c := newCluster(t, 1)
+	a := c.add("")
+	s := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.MaxInFlight = cqrs.Sender, 1 })
+	receipts := sendAll(t, s.rt, add{Name: "k1", By: 1}, add{Name: "k1", By: 2})
+	eventually(t, func() bool { return a.rt.View().T() == 2 })
+	eventually(t, func() bool {
+		_, end, err := a.q.Bounds(t.Context(), "feedback", 0)
+		return err == nil && end == 2
+	})
+	if err := c.admin().DeleteRecords(c.prefix+"feedback", map[int32]int64{0: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := receipts[1].Wait(patience(t)); err != nil || out.T != 2 || len(out.Events) != 1 {
+		t.Errorf("%+v %v", out, err)
+	}
+}
+
+// A dead letter of a command that another program sent can be edited and sent again, like any.
+func TestForeignDeadLetterIsSentAgainEdited(t *testing.T) {
+	c := newCluster(t, 1)
+	a, id := c.add(""), uuid.New()
+	m := queue.Message{Time: time.Now().UnixMilli(), Value: []byte(`{"name":"k1","by":3,"mode":"panic"}`)}
+	for key, value := range map[string]string{"ce_specversion": "1.0", "ce_id": id.String(), "ce_source": "/shop", "ce_type": "counter/add"} {
+		m.Headers = append(m.Headers, queue.Header{Key: key, Value: []byte(value)})
+	}
+	if err := a.q.Append(t.Context(), "commands", 0, []queue.Message{m}); err != nil {
+		t.Fatal(err)
+	}
+	var letters []cqrs.DeadLetter
+	eventually(t, func() bool {
+		var err error
+		letters, err = a.rt.DeadLetters(t.Context())
+		return err == nil && len(letters) == 1
+	})
+	command := letters[0].Command
+	if command == nil || command.ID != id || command.Type != "counter/add" {
+		t.Fatalf("%+v", command)
+	}
+	command.Data = []byte(`{"name":"k1","by":3}`)
+	if err := a.rt.Resend(t.Context(), letters...); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		k1, err := counters.Get(a.rt.View(), "k1")
+		return err == nil && k1.Value == 3
+	})
+}
+
 func hearRecords(t *testing.T, client *kgo.Client, n int) (list []map[string]string) {
 	t.Helper()
 	for len(list) < n {

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -515,6 +517,83 @@ func TestSenderNeedsNoFolder(t *testing.T) {
 	}
 	c.load(patience(t), 4, 10, sender.rt).Wait()
 	c.check(a)
+}
+
+// Receipts beyond the bound, which find their outcome in the feedback queue, may be waited for by many at once.
+func TestManyWaitForTheReceiptsOfASender(t *testing.T) {
+	c := newCluster(t, 1)
+	c.add("")
+	rt := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.Store, cfg.MaxInFlight = cqrs.Sender, nil, 1 }).rt
+	ctx := patience(t)
+	var all sync.WaitGroup
+	for _, r := range sendAll(t, rt, slices.Repeat([]add{{Name: "k1", By: 1}}, 20)...) {
+		for range 3 {
+			all.Go(func() {
+				if out, err := r.Wait(ctx); err != nil || out.Command != r.ID || len(out.Events) != 1 {
+					t.Errorf("%+v %v", out, err)
+				}
+			})
+		}
+	}
+	all.Wait()
+}
+
+// A command may have more trace headers than a CloudEvent has attributes, and others than it bears. Its end is heard all the same.
+func TestFeedbackOfACommandWithManyHeaders(t *testing.T) {
+	c := newCluster(t, 1)
+	c.add("")
+	rt := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.Store = cqrs.Sender, nil }).rt
+	e := cqrs.Envelope{Type: "counter/add", Data: []byte(`{"name":"k1","by":1}`), Trace: []store.Trace{{Key: "note", Value: "two\nlines"}}}
+	for i := range 300 {
+		e.Trace = append(e.Trace, store.Trace{Key: fmt.Sprint("h", i), Value: "v"})
+	}
+	receipts, err := rt.Submit(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := receipts[0].Wait(patience(t)); err != nil || len(out.Events) != 1 {
+		t.Errorf("%+v %v", out, err)
+	}
+}
+
+// Keys, segments and times that no CloudEvent bears keep nobody from hearing of the events.
+func TestFeedbackOfWhatNoCloudEventBears(t *testing.T) {
+	c := newCluster(t, 1)
+	c.add("")
+	rt := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.Store = cqrs.Sender, nil }).rt
+	for name, option := range map[string]cqrs.SendOption{
+		"key": cqrs.WithKey("next\u0085line"), "noncharacter": cqrs.WithKey("\ufffe"), "time": cqrs.WithTime(time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)),
+	} {
+		r, err := rt.Send(t.Context(), add{Name: "k1", By: 1}, option)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if out, err := r.Wait(patience(t)); err != nil || len(out.Events) != 1 {
+			t.Errorf("%s: %+v %v", name, out, err)
+		}
+	}
+}
+
+// What a sender does not have is an error, or nothing.
+func TestSenderIsAskedWhatItDoesNotKnow(t *testing.T) {
+	c := newCluster(t, 1)
+	c.add("")
+	rt := c.add("", func(cfg *cqrs.Config) { cfg.Role, cfg.Store = cqrs.Sender, nil }).rt
+	mustDo(t, rt, add{Name: "k1", By: 1})
+	s, ctx := rt.Shard(0), patience(t)
+	if digest, at := s.Digest(); s.Version() != "" || s.Failed() != 0 || digest != (cqrs.Digest{}) || at != 0 {
+		t.Errorf("version %q, %d failed, digest %v at t %d", s.Version(), s.Failed(), digest, at)
+	}
+	_, asOf := s.AsOfTime(ctx, time.Now())
+	_, commit := s.Commit(ctx, 1)
+	var events error
+	for _, events = range rt.Events(ctx, store.Query{}) {
+	}
+	for what, err := range map[string]error{"AsOfTime": asOf, "Commit": commit, "Events": events, "Snapshot": rt.Snapshot(ctx, io.Discard)} {
+		if err == nil || !strings.Contains(err.Error(), "Sender") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }
 
 // eventually waits for a condition.

@@ -332,5 +332,5 @@ func (rt *Runtime) View() View { return rt.shards[0].View() }
 // AsOf is the value of the first shard at t. A t that is still to come gives ErrFuture when the view is read.
 func (rt *Runtime) AsOf(t uint64) View { return rt.shards[0].AsOf(t) }
 
-// Store is the event store.
+// Store is the event store; nil of a Sender without one.
 func (rt *Runtime) Store() store.Store { return rt.store }

@@ -20,7 +20,7 @@ func AppendRaw(t *testing.T, rt *Runtime, value []byte, headers ...queue.Header)
 	}
 }
 
-// Followed is how many receipts are followed in memory.
+// Followed is how many receipts the runtime follows.
 func (rt *Runtime) Followed() int {
 	rt.receipts.mu.Lock()
 	defer rt.receipts.mu.Unlock()

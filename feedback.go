@@ -146,3 +146,8 @@ func (p parts) hear(shard int, m *queue.Message) (f Feedback, whole bool, err er
 	p[f.Command] = f.Events
 	return f, false, nil
 }
+
+// tells tells whether the feedback is about the command of a receipt, and not about another one under its id.
+func (f *Feedback) tells(r *Receipt) bool {
+	return f.Command == r.ID && (f.payload == r.payload || f.payload == [16]byte{})
+}

@@ -146,31 +146,45 @@ func (w *teller) attributes(f *Feedback) {
 	}
 }
 
-// event tells of one event. That it is the only one of its command is not said.
+// event tells of one event. That it is the only one of its command is not said. A key, segment or time that no CloudEvent bears is left out:
+// the event counts for more.
 func (w *teller) event(f *Feedback, r *Recorded) (queue.Message, error) {
 	e := w.writer
 	e.Begin()
 	e.ID("ce_id", r.Event.ID)
 	e.Text("ce_type", r.Event.Type)
-	e.Text("ce_subject", r.Key)
-	e.Time("ce_time", time.UnixMilli(r.Time))
+	w.textIfBorne("ce_subject", r.Key)
+	if at := time.UnixMilli(r.Time); cloudevents.IsTime(at) {
+		e.Time("ce_time", at)
+	}
 	e.Text("content-type", "application/json")
 	w.attributes(f)
 	e.Number("ce_basis", r.Basis)
 	e.Text("ce_commandtype", r.CommandType)
-	e.Text("ce_segment", r.Segment)
+	w.textIfBorne("ce_segment", r.Segment)
 	e.Text("ce_code", r.Code)
 	if count := len(f.Events); count > 1 {
 		e.Number("ce_index", uint64(r.Index))
 		e.Number("ce_count", uint64(count))
 	}
+	room := mostTravel
 	for i, t := range f.trace {
-		if travels(t.Key) && !slices.ContainsFunc(f.trace[:i], func(before store.Trace) bool { return before.Key == t.Key }) {
+		if room > 0 && travels(t.Key) && cloudevents.IsValue(t.Value) && !slices.ContainsFunc(f.trace[:i], func(before store.Trace) bool { return before.Key == t.Key }) {
 			e.Text("ce_"+t.Key, t.Value)
+			room--
 		}
 	}
 	return e.End(r.Data)
 }
+
+func (w *teller) textIfBorne(name, value string) {
+	if cloudevents.IsValue(value) {
+		w.writer.Text(name, value)
+	}
+}
+
+// mostTravel is how many trace headers are attributes of an event: a CloudEvent with many more is not read, and would tell nobody.
+const mostTravel = 100
 
 // travels tells whether a trace header can be an attribute: its name is one of CloudEvents, and not one that is taken.
 func travels(name string) bool {

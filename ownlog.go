@@ -3,6 +3,7 @@ package cqrs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cqrs-server/cqrs/queue"
@@ -11,7 +12,8 @@ import (
 // An owner appends, and does not read what it has appended. When the log is cut off behind its back (a broker that had not all of it becomes
 // the leader) and others write again as much as was lost, the owner's messages still follow one another. So now and then it looks at a
 // message which it had applied a while ago. When another is in its place, what it has told since may not be so: it stops, and says
-// why until somebody moves the folder away.
+// why until somebody moves the folder away. The same goes for the commands: those that were written again in the place of others would never be
+// handled.
 
 // sight is a place in the log where the owner has been.
 type sight struct {
@@ -27,6 +29,11 @@ func (v *served) review(ctx context.Context) error {
 	}
 	last, p := v.sight, v.shard.agg().position()
 	v.sight.at = time.Now()
+	seen := v.command
+	v.command = v.lastCommand
+	if err := v.reviewCommands(ctx, seen); err != nil {
+		return v.stray(ctx, err)
+	}
 	if last.offset > 0 && last.anchor != (anchor{}) {
 		err := v.shard.holds(ctx, last.offset-1, last.anchor)
 		dropped, ok := errors.AsType[*queue.RangeError](err)
@@ -40,6 +47,25 @@ func (v *served) review(ctx context.Context) error {
 	}
 	v.sight.offset, v.sight.anchor = p.offset, p.anchor
 	return nil
+}
+
+// reviewCommands looks at the last command that was handled when it looked before.
+func (v *served) reviewCommands(ctx context.Context, last sight) error {
+	if last.offset == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	msgs, err := v.queue.Read(ctx, topicCommands, v.shard.n, last.offset-1, 1)
+	if err != nil || msgs[0].Offset != last.offset-1 || anchorOf(msgs[0].Value) == last.anchor {
+		return nil // what can't be read shows when commands are read
+	}
+	start, _, err := v.queue.Bounds(ctx, topicCommands, v.shard.n)
+	if err != nil {
+		return nil
+	}
+	return fmt.Errorf("offset %d of the commands of shard %d holds another message than the one that was handled: the queue was truncated, and has "+
+		"grown again. "+handleAnew, last.offset-1, v.shard.n, start)
 }
 
 // stray has the folder not be used any more.

@@ -14,16 +14,17 @@ import (
 	boltqueue "github.com/cqrs-server/cqrs/queue/bolt"
 )
 
-// rewritten is a queue whose log lost its end and was written again, as far as it had come, by others.
+// rewritten is a queue of which a topic lost its end and was written again, as far as it had come, by others.
 type rewritten struct {
 	*boltqueue.Queue
-	from atomic.Int64 // from this offset on; 0: not yet
+	topic string
+	from  atomic.Int64 // from this offset on; 0: not yet
 }
 
 func (q *rewritten) Read(ctx context.Context, topic string, shard int, from int64, max int) ([]queue.Message, error) {
 	msgs, err := q.Queue.Read(ctx, topic, shard, from, max)
 	for i := range msgs {
-		if at := q.from.Load(); topic == "events" && at > 0 && msgs[i].Offset >= at {
+		if at := q.from.Load(); topic == q.topic && at > 0 && msgs[i].Offset >= at {
 			msgs[i].Value = append([]byte{}, "another message"...)
 		}
 	}
@@ -36,7 +37,7 @@ func TestOwnerFindsThatItsLogWasWrittenAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { inner.Close() })
-	q := &rewritten{Queue: inner}
+	q := &rewritten{Queue: inner, topic: "events"}
 	cfg := counterConfig()
 	cfg.Queue = q
 	dir := t.TempDir()
@@ -66,6 +67,29 @@ func TestOwnerFindsThatItsLogWasWrittenAgain(t *testing.T) {
 	q.from.Store(0) // what it has appended last is there
 	rt, _, _ = start(t, dir, cfg)
 	eventually(t, func() bool { return stopped(rt) })
+}
+
+// Commands that came in the place of others that were handled would wait for ever.
+func TestOwnerFindsThatItsCommandsWereWrittenAgain(t *testing.T) {
+	inner, err := boltqueue.Open(filepath.Join(t.TempDir(), "queue"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inner.Close() })
+	cfg, q := counterConfig(), &rewritten{Queue: inner, topic: "commands"}
+	cfg.Queue = q
+	rt, _, _ := start(t, t.TempDir(), cfg)
+	for began := time.Now(); time.Since(began) < 1200*time.Millisecond; { // it looks again and again, and all is well
+		mustDo(t, rt, add{Name: "a", By: 1})
+	}
+	if stopped(rt) {
+		t.Fatal(rt.Health()[0].Retrying)
+	}
+	q.from.Store(2)
+	eventually(t, func() bool { return stopped(rt) })
+	if why := rt.Health()[0].Retrying.Error(); !strings.Contains(why, "the commands of shard 0") {
+		t.Error(why)
+	}
 }
 
 func stopped(rt *cqrs.Runtime) bool {

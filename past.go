@@ -232,6 +232,10 @@ func (s *Shard) Commit(ctx context.Context, t uint64) (*Commit, error) {
 // Log gives the accepted commits from one t to another, both included, with their events.
 func (s *Shard) Log(ctx context.Context, from, to uint64) iter.Seq2[*Commit, error] {
 	return func(yield func(*Commit, error) bool) {
+		if s.rt.store == nil {
+			yield(nil, errNoStore)
+			return
+		}
 		for record, err := range s.rt.store.Log(ctx, s.n, max(from, 1)) {
 			if err == nil && record.T > to {
 				return
@@ -251,6 +255,9 @@ func (s *Shard) Log(ctx context.Context, from, to uint64) iter.Seq2[*Commit, err
 // looked then could have seen. (Time is the commands' time, which their senders set; it may go back a little from one commit to the next.)
 func (s *Shard) AsOfTime(ctx context.Context, instant time.Time) (View, error) {
 	a, ms := s.agg(), instant.UnixMilli()
+	if a == nil {
+		return View{}, errNoView
+	}
 	newest := a.position().t
 	t, err := a.timeMark(ms)
 	if err != nil {

@@ -33,15 +33,28 @@ func (s *ReadSide) View() View {
 func (s *ReadSide) AsOf(t uint64) View { return View{agg: s.agg(), t: t} }
 
 // Version is the version that the aggregate was built as.
-func (s *ReadSide) Version() string { return s.agg().version }
+func (s *ReadSide) Version() string {
+	if a := s.agg(); a != nil {
+		return a.version
+	}
+	return ""
+}
 
 // Failed is the number of events whose fold failed: above 0 the aggregate is incomplete.
-func (s *ReadSide) Failed() uint64 { return s.agg().position().failed }
+func (s *ReadSide) Failed() uint64 { return s.at().failed }
+
+// at is the position of the newest value; of a Sender, the one before everything.
+func (s *ReadSide) at() position {
+	if a := s.agg(); a != nil {
+		return *a.position()
+	}
+	return position{}
+}
 
 // Digest is the running digest of the accepted commits, and the t it belongs to. Aggregates with the same digest have folded the same
 // commits.
 func (s *ReadSide) Digest() (Digest, uint64) {
-	p := s.agg().position()
+	p := s.at()
 	return p.digest, p.t
 }
 

@@ -53,6 +53,9 @@ func (rt *Runtime) refold(ctx context.Context, d DeadLetter) error {
 	}
 	inner := *d.failed
 	if len(inner.Data) == 0 || string(inner.Data) == "null" { // it was too large for the letter
+		if rt.store == nil {
+			return errNoStore
+		}
 		entry, err := rt.store.Event(ctx, inner.ID)
 		if err != nil {
 			return err

@@ -200,7 +200,7 @@ type Receipt struct {
 	end     ended
 	lost    bool         // the end could not be learned
 	next    *Receipt     // of another Send of the same id
-	from    atomic.Int64 // where the feedback queue ended before a command that is not followed was sent; then how far it was searched
+	from    atomic.Int64 // where to search the feedback queue: it ended there before the command was sent, or does not tell of it before
 }
 
 // Outcome is how an accepted command ended.
@@ -338,8 +338,8 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 		case err != nil && ctx.Err() != nil:
 			return Outcome{}, r.unended(context.Cause(ctx))
 		case err != nil && f.Offset < 0:
-			return Outcome{}, err
-		case err != nil || f.Command != r.ID || f.payload != r.payload && f.payload != [16]byte{}:
+			return r.untold(ctx, err)
+		case err != nil || !f.tells(r):
 			if heard[r.ID] == nil { // else another Wait would miss its first events
 				r.from.Store(f.Offset + 1)
 			}
@@ -350,6 +350,20 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 		}
 	}
 	return Outcome{}, ErrClosed
+}
+
+// untold is for a command of whose end the feedback queue holds nothing any more. The store has it if it was accepted.
+func (r *Receipt) untold(ctx context.Context, err error) (Outcome, error) {
+	if _, gone := errors.AsType[*queue.RangeError](err); !gone {
+		return Outcome{}, err
+	}
+	if r.rt.store != nil {
+		if c, wrong := r.rt.store.Commit(ctx, r.ID); wrong == nil && c.Payload == r.payload {
+			return r.rt.outcome(ctx, r.Shard, r.ID, false)
+		}
+	}
+	return Outcome{}, fmt.Errorf("cqrs: the feedback queue has dropped what it may have told of command %s: "+
+		"send it again under the same id to hear how it ended: %w", r.ID, err)
 }
 
 // told gives the outcome that the feedback tells, once views show it.
@@ -397,7 +411,7 @@ func (r *Receipt) look(ctx context.Context) (f Feedback, found bool, err error) 
 		return f, false, readError(err)
 	}
 	for f, err := range r.rt.Feedback(ctx, r.Shard, from) {
-		if err != nil || f.Command == r.ID {
+		if err != nil || f.tells(r) {
 			return f, err == nil, err
 		}
 		if r.from.Store(f.Offset + 1); f.Offset+1 >= end {
@@ -423,9 +437,15 @@ func idConflict(id uuid.UUID) *Error {
 		"the first one counts, and this one needs an id of its own").of(id)
 }
 
+var errNoStore = errors.New("cqrs: this process has no event store: its Role is Sender, and Config.Store is nil")
+
 // Events gives stored events, decoded, by type and time.
 func (rt *Runtime) Events(ctx context.Context, q store.Query) func(yield func(Recorded, error) bool) {
 	return func(yield func(Recorded, error) bool) {
+		if rt.store == nil {
+			yield(Recorded{}, errNoStore)
+			return
+		}
 		for entry, err := range rt.store.Query(ctx, q) {
 			r := Recorded{Entry: entry}
 			if t := rt.types.events[entry.Type]; t != nil && err == nil {

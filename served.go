@@ -41,7 +41,10 @@ type served struct {
 	telling telling
 
 	sight   sight
+	command sight // of the commands, in the same way
 	strayed error // why the work on the shard has ended
+
+	lastCommand sight // the last one that was handled
 
 	heard heardBefore
 	saved offsets   // what the queue was told of settled and handled
@@ -390,7 +393,7 @@ func (v *served) tell(f *Feedback) {
 
 func (f *servedFeedback) Flush(ctx context.Context, _ []workflow.Segment) error {
 	if len(f.told.msgs) > 0 && !f.behind && !f.shard.rt.stepped {
-		f.send(ctx)
+		f.send()
 		return nil
 	}
 	return f.tellNow(ctx)

@@ -57,13 +57,18 @@ func commandsError(err error) error {
 			"to go on without them, set the consumer group's offset to %d: %w", lost.Want, lost.Start-1, lost.Start, err)
 	}
 	return fmt.Errorf("the command queue ends at offset %d, and commands up to %d were handled: it was truncated or made anew. "+
-		"To go on with what it holds, stop all processes, set the consumer group's offset to %d and move the data folders away, so that they "+
-		"are built anew from the store: what has ended is not done again: %w", lost.End, lost.Want-1, lost.Start, err)
+		handleAnew+": %w", lost.End, lost.Want-1, lost.Start, err)
 }
+
+// handleAnew is what to do when commands are in the place of others.
+const handleAnew = "To go on with what it holds, stop all processes, set the consumer group's offset to %d and move the data folders away, so that " +
+	"they are built anew from the store: what has ended is not done again"
 
 func (q *servedCommands) Ack(_ context.Context, n int) error {
 	if n > 0 {
-		q.reached.handled = q.took[n-1].Offset + 1
+		last := &q.took[n-1]
+		q.reached.handled = last.Offset + 1
+		q.lastCommand = sight{offset: last.Offset + 1, anchor: anchorOf(last.Value)}
 		q.reach()
 	}
 	return nil

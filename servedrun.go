@@ -32,7 +32,10 @@ func (s *Shard) serve(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	defer v.poll.Notify(topicCommands, s.n, s.nudge)()
-	defer v.leave(context.WithoutCancel(ctx))
+	telling, end := longer(ctx, leaveWithin)
+	defer end()
+	v.telling.ctx = telling
+	defer v.leave(telling)
 	s.work(ctx, engine, retry)
 	return nil
 }
@@ -226,6 +229,16 @@ const (
 	offsetsEvery = 500 * time.Millisecond
 	lookEvery    = 500 * time.Millisecond
 )
+
+// leaveWithin is how long what is on its way, when the work is to end, may take to arrive. What has not is told again by the next owner.
+const leaveWithin = 3 * time.Second
+
+// longer gives a context that lasts a while longer than ctx.
+func longer(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	last, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, end) })
+	return last, func() { stop(); end() }
+}
 
 // leave ends the work in order.
 func (v *served) leave(ctx context.Context) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cqrs-server/cqrs/internal/boltfile"
+	"github.com/cqrs-server/cqrs/queue"
 	"github.com/cqrs-server/cqrs/store"
 	"github.com/cqrs-server/cqrs/workflow"
 	"go.etcd.io/bbolt"
@@ -216,7 +217,7 @@ type Health struct {
 	Shard     int
 	Owner     bool   // this process does the shard's work at the moment
 	T         uint64 // commits accepted
-	Backlog   int64  // commands that wait
+	Backlog   int64  // commands that wait; 0 when that can't be learned
 	Failed    uint64 // events whose fold failed: above 0 the aggregate is incomplete
 	Retrying  error  // what is being tried again; nil when all is well
 	FileBytes int64  // size of the shard's file
@@ -225,32 +226,43 @@ type Health struct {
 	Building *Progress // of Config.Next, until it serves; else nil
 }
 
-// Health tells how each shard is.
+// Health tells how each shard is, within 2 seconds or so. What it can't learn of the queue meanwhile is the error.
 func (rt *Runtime) Health() []Health {
-	all := make([]Health, 0, len(rt.shards))
-	for _, s := range rt.shards {
-		all = append(all, s.health())
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	list := make([]Health, len(rt.shards))
+	var all sync.WaitGroup
+	for i, s := range rt.shards {
+		all.Go(func() { list[i] = s.health(ctx) })
 	}
-	return all
+	all.Wait()
+	return list
 }
 
-func (s *Shard) health() Health {
+func (s *Shard) health(ctx context.Context) Health {
 	if s.agg() == nil {
 		return Health{Shard: s.n, Retrying: s.retrying()}
 	}
 	p := s.agg().position()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	_, end, _ := s.rt.queue.Bounds(ctx, topicCommands, s.n)
-	done, _ := s.rt.queue.Committed(ctx, topicCommands, s.n)
+	backlog, unknown := s.backlog(ctx)
 	building, failure := s.next.health()
 	return Health{
-		Shard: s.n, Owner: s.served == nil && !s.rt.idle() || s.owned.Load(), T: p.t, Backlog: end - done, Failed: p.failed,
-		Retrying: cmp.Or(s.retrying(), failure), FileBytes: s.file.Size(), Version: s.Version(), Building: building,
+		Shard: s.n, Owner: s.served == nil && !s.rt.idle() || s.owned.Load(), T: p.t, Backlog: backlog, Failed: p.failed,
+		Retrying: cmp.Or(s.retrying(), failure, unknown), FileBytes: s.file.Size(), Version: s.Version(), Building: building,
 	}
 }
 
-// retrying is what is tried again: by the shard, by the store itself, or by who listens to the feedback.
+// backlog is how many commands wait.
+func (s *Shard) backlog(ctx context.Context) (int64, error) {
+	_, end, err1 := s.rt.queue.Bounds(ctx, topicCommands, s.n)
+	done, err2 := s.rt.queue.Committed(ctx, topicCommands, s.n)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, fmt.Errorf("how many commands wait is not known: %w", readError(err))
+	}
+	return end - done, nil
+}
+
+// retrying is what is tried again: by the shard, by the store or the queue itself, or by who listens to the feedback.
 func (s *Shard) retrying() error {
 	s.failing.Lock()
 	defer s.failing.Unlock()
@@ -258,6 +270,9 @@ func (s *Shard) retrying() error {
 		return s.failure
 	}
 	if t, ok := s.rt.store.(store.Troubled); ok && t.Trouble() != nil {
+		return t.Trouble()
+	}
+	if t, ok := s.rt.queue.(queue.Troubled); ok && t.Trouble() != nil {
 		return t.Trouble()
 	}
 	return s.deaf

@@ -25,6 +25,9 @@ import (
 // backup, or to begin a new machine with. Restore makes a folder of it. A queue or a store of its own is not part of it, nor are the
 // commands that wait in the folder's queue files when there is only a store of its own.
 func (rt *Runtime) Snapshot(ctx context.Context, w io.Writer) error {
+	if rt.cfg.Role == Sender {
+		return errNoView
+	}
 	archive, sums := tar.NewWriter(&stoppable{ctx, w}), sums{}
 	for _, f := range slices.Backward(rt.files) { // aggregates before the shards that they follow: none may be ahead of its shard
 		if err := addToArchive(archive, f, sums); err != nil {

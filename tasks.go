@@ -171,9 +171,8 @@ func (k *tasks) accept(_ context.Context, _ workflow.Params, s workflow.Segment)
 	}
 	b := k.batch
 	c.bytes = c.Record.Append(b.rows.arena.take(256 + c.size()))
-	if limit := k.shard.rt.queue.Limit() - k.room; len(c.bytes) > limit {
-		return nil, devError(tagTooLarge, fmt.Errorf("the command's events have %d bytes together, and the queue's limit is %d",
-			len(c.bytes), limit))
+	if err := k.fits(c); err != nil {
+		return nil, devError(tagTooLarge, err)
 	}
 	if c.Prev != nil && Digest(c.Prev) != b.pos.digest {
 		return nil, nil // void: somebody else's commit came first
@@ -188,6 +187,17 @@ func (k *tasks) accept(_ context.Context, _ workflow.Params, s workflow.Segment)
 		return nil, Retry(err)
 	}
 	return k.one(c)
+}
+
+// fits refuses a commit that the log or the store would not take: once it is in the log, all would have to wait for the store.
+func (k *tasks) fits(c *Commit) error {
+	if limit := k.shard.rt.queue.Limit() - k.room; len(c.bytes) > limit {
+		return fmt.Errorf("the command's events have %d bytes together, and the queue's limit is %d", len(c.bytes), limit)
+	}
+	if s, ok := k.shard.rt.store.(store.Checker); ok {
+		return s.Check(&c.Record)
+	}
+	return nil
 }
 
 // size is about what the events take.

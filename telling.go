@@ -16,6 +16,7 @@ const tellings = 4
 
 // telling is the feedback on its way, the oldest first.
 type telling struct {
+	ctx   context.Context // lasts a little longer than the work
 	way   []*told
 	spare []memory // of what has arrived
 }
@@ -35,16 +36,15 @@ type told struct {
 }
 
 // send begins to tell what the batch has for the feedback queue.
-func (v *served) send(ctx context.Context) {
+func (v *served) send() {
 	t := &v.telling
 	f := &told{memory: v.told, reached: offsets{v.settled, v.handled}, done: make(chan struct{})}
 	t.way, v.told = append(t.way, f), memory{}
 	if n := len(t.spare); n > 0 {
 		v.told, t.spare = t.spare[n-1], t.spare[:n-1]
 	}
-	ctx = context.WithoutCancel(ctx) // the queue has bounds of its own
 	go func() {
-		f.err = v.appendTo(ctx, topicFeedback, f.msgs)
+		f.err = v.appendTo(t.ctx, topicFeedback, f.msgs)
 		close(f.done)
 	}()
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +23,15 @@ type mute struct {
 	mu   sync.Mutex
 	tell func(n int) error // called before each append, with its number from 1 on
 	n    int
+	deaf atomic.Bool // nobody learns where it ends
+	hang atomic.Bool // no append comes to its end before its context
+}
+
+func (q *mute) Bounds(ctx context.Context, topic string, shard int) (start, end int64, err error) {
+	if topic == "feedback" && q.deaf.Load() {
+		return 0, 0, errors.New("injected: no answer")
+	}
+	return q.Queue.Bounds(ctx, topic, shard)
 }
 
 func (q *mute) Append(ctx context.Context, topic string, shard int, msgs []queue.Message) error {
@@ -31,6 +42,10 @@ func (q *mute) Append(ctx context.Context, topic string, shard int, msgs []queue
 		q.mu.Unlock()
 		if err := q.tell(n); err != nil {
 			return err
+		}
+		if q.hang.Load() {
+			<-ctx.Done()
+			return ctx.Err()
 		}
 	}
 	return q.Queue.Append(ctx, topic, shard, msgs)
@@ -182,4 +197,64 @@ func TestFeedbackThatIsLostBeforeOtherArrives(t *testing.T) {
 		handled, err := q.Committed(t.Context(), "commands", 0)
 		return err == nil && handled == 3
 	})
+}
+
+// Commands that were not sent, because it can't be learned where their ends will be told, are not followed either.
+func TestReceiptsOfWhatWasNotSentAreForgotten(t *testing.T) {
+	inner, err := boltqueue.Open(filepath.Join(t.TempDir(), "queue"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inner.Close() })
+	cfg, q := counterConfig(), &mute{Queue: inner}
+	cfg.Queue, cfg.MaxInFlight = q, 2
+	rt, err := cqrs.Open(t.TempDir(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	q.deaf.Store(true)
+	e := cqrs.Envelope{Type: "counter/add", Data: []byte(`{"Name":"a","By":1}`)}
+	if _, err := rt.Submit(t.Context(), e, e, e); err == nil || errors.Is(err, cqrs.ErrUnknown) {
+		t.Errorf("it was sent: %v", err)
+	}
+	if n := rt.Followed(); n != 0 {
+		t.Errorf("%d receipts are followed", n)
+	}
+}
+
+// The feedback was dropped before somebody asked for it: it is said what to do, and that helps.
+func TestFeedbackThatWasDropped(t *testing.T) {
+	_, q, _ := startMute(t, func(int) error { return nil })
+	cfg := counterConfig()
+	cfg.Queue, cfg.Role, cfg.MaxInFlight = q, cqrs.Sender, 1
+	rt, err := cqrs.Open("", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	e := cqrs.Envelope{ID: uuid.Must(uuid.NewV7()), Type: "counter/add", Data: []byte(`{"name":"a","by":2}`)}
+	other := cqrs.Envelope{Type: e.Type, Data: []byte(`{"name":"a","by":1}`)}
+	receipts, err := rt.Submit(t.Context(), other, e) // the first one is followed, and the second is not
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustDo(t, rt, add{Name: "a", By: 3})
+	_, end, err := q.Bounds(t.Context(), "feedback", 0)
+	if err == nil {
+		_, err = q.Trim(t.Context(), "feedback", 0, end, 100)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = receipts[1].Wait(patience(t)); err == nil || !strings.Contains(err.Error(), "send it again under the same id") {
+		t.Fatal(err)
+	}
+	again, err := rt.Submit(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := again[0].Wait(patience(t)); err != nil || !out.Repeat || out.T != 2 {
+		t.Errorf("%+v %v", out, err)
+	}
 }

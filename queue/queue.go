@@ -78,6 +78,12 @@ type Trimmer interface {
 	Trim(ctx context.Context, topic string, shard int, before int64, max int) (int, error)
 }
 
+// Troubled is a queue whose Own tries again by itself, for as long as it takes.
+type Troubled interface {
+	// Trouble is why an Own that goes on can be given no shards; nil when all is well.
+	Trouble() error
+}
+
 var (
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("queue: closed")

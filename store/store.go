@@ -54,6 +54,12 @@ type NewPutter interface {
 	PutNew(ctx context.Context, records []Record) error
 }
 
+// Checker is a store that bounds more than payloads.
+type Checker interface {
+	// Check tells why Put would not take a record, whatever is stored already; nil when it would. The record need not have its t yet.
+	Check(r *Record) error
+}
+
 // Troubled is a store that makes a request again by itself, for as long as it takes.
 type Troubled interface {
 	// Trouble is why calls that are under way have not come to their end for a while; nil when all is well.

@@ -198,6 +198,12 @@ func twice(name string) error { return fmt.Errorf("attribute %.64s is there twic
 // IsExtension tells whether an extension attribute may have this name.
 func IsExtension(name string) bool { return checkName(name) == nil }
 
+// IsValue tells whether an attribute may have this value.
+func IsValue(value string) bool { return checkValue("", value) == nil }
+
+// IsTime tells whether an event may have this time.
+func IsTime(t time.Time) bool { return checkTime(t) == nil }
+
 // checkName takes the names that an extension attribute may have.
 func checkName(name string) error {
 	if name == "" || len(name) > maxName {

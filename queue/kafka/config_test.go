@@ -93,3 +93,20 @@ func TestConfigIsCopied(t *testing.T) {
 		t.Error("it was changed")
 	}
 }
+
+// Who gave the configuration may use it for something else, and finds it as it was.
+func TestConfigStaysTheCallers(t *testing.T) {
+	c := NewConfig()
+	c.Net.SASL.Enable, c.Net.SASL.User, c.Net.SASL.Password = true, "user", "secret" // the check fills in the mechanism
+	s, err := settingsOf([]Option{Config(c)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Net.SASL.Mechanism != "" {
+		t.Errorf("the mechanism was set to %q", c.Net.SASL.Mechanism)
+	}
+	c.Consumer.Group.InstanceId = "another"
+	if s.config.Consumer.Group.InstanceId != "" || s.config.Net.SASL.User != "user" {
+		t.Error("the queue's configuration changed with it")
+	}
+}

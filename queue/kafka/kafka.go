@@ -56,9 +56,13 @@ type Queue struct {
 	idle       map[partition][]*cursor
 	followers  map[partition]*follower
 	sessions   []sarama.ConsumerGroupSession
+	troubles   map[*ownership]error // of those that can't take part in the group
 }
 
-var _ queue.Queue = (*Queue)(nil)
+var (
+	_ queue.Queue    = (*Queue)(nil)
+	_ queue.Troubled = (*Queue)(nil)
+)
 
 // partition names one sequence of messages.
 type partition struct {
@@ -86,7 +90,7 @@ func newQueue(brokers []string, s settings) *Queue {
 	q := &Queue{
 		settings: s, brokers: brokers, broker: defaultMaxBatch,
 		topics: map[string]traits{}, partitions: map[string]int{}, ids: map[string]sarama.Uuid{}, writers: map[partition]*writer{},
-		idle: map[partition][]*cursor{}, followers: map[partition]*follower{},
+		idle: map[partition][]*cursor{}, followers: map[partition]*follower{}, troubles: map[*ownership]error{},
 	}
 	q.life, q.end = context.WithCancel(context.Background())
 	return q

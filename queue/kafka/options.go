@@ -61,6 +61,10 @@ func settingsOf(options []Option) (settings, error) {
 	for _, o := range options {
 		o(&s)
 	}
+	if s.config != nil { // to check it changes it, and its owner may go on to
+		own := *s.config
+		s.config = &own
+	}
 	if s.group == "" {
 		s.group = s.prefix + "cqrs"
 	}

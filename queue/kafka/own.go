@@ -21,15 +21,12 @@ const leaveWithin = 3 * time.Second
 // for what is this process's then. Work that is slow to return holds up the others, for Rebalance.Timeout of the configuration at
 // most. Work that returns nil while its context lasts is done with the shard: it is not called for it again by this Own.
 //
-// Own returns the first error of work, ctx's error when ctx has ended, or ErrClosed after Close. A connection that is lost is made
-// again; OnError hears of it.
+// Own returns the first error of work, ctx's error when ctx has ended, or ErrClosed after Close. A connection that is lost, or not there yet,
+// is made again; OnError hears of it, and Trouble tells it.
 func (q *Queue) Own(ctx context.Context, topic string, work func(ctx context.Context, shard int) error) error {
-	if err := q.find(ctx, partition{topic, 0}); err != nil {
-		return err
-	}
 	within, cancel := q.whileOpen(ctx)
 	defer cancel()
-	o := &ownership{queue: q, topic: q.prefix + topic, work: work, finished: map[int]bool{}}
+	o := &ownership{queue: q, name: topic, topic: q.prefix + topic, work: work, finished: map[int]bool{}}
 	within, o.stop = context.WithCancelCause(within)
 	defer o.stop(nil)
 	o.ended = func() bool { return within.Err() != nil }
@@ -49,7 +46,8 @@ type workError struct{ error }
 // ownership is one call of Own. It is the consumer group's handler.
 type ownership struct {
 	queue *Queue
-	topic string // in Kafka
+	name  string // of the topic
+	topic string // the same, in Kafka
 	work  func(ctx context.Context, shard int) error
 	stop  context.CancelCauseFunc // ends Own
 	ended func() bool             // whether Own is to end
@@ -63,11 +61,16 @@ type ownership struct {
 
 // run takes part in the group until ctx ends, or it fails for good.
 func (o *ownership) run(ctx context.Context) error {
+	defer o.trouble(nil)
+	err := o.persist(ctx, func() error { return o.queue.find(ctx, partition{o.name, 0}) })
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
 	life, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	o.leave = sync.OnceFunc(func() { time.AfterFunc(leaveWithin, cut) })
 	defer context.AfterFunc(ctx, o.leaveUnlessWorking)()
-	err := o.persist(ctx, func() (err error) {
+	err = o.persist(ctx, func() (err error) {
 		o.group, err = sarama.NewConsumerGroup(o.queue.brokers, o.queue.group, groupConfig(newNetwork(life, o.queue.config)))
 		return err
 	})
@@ -100,14 +103,38 @@ func (o *ownership) persist(ctx context.Context, f func() error) error {
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
-		if isFinal(err) {
+		if isFinal(err) || errors.Is(err, queue.ErrNoTopic) {
 			return err
 		}
-		o.queue.onError(fmt.Errorf("queue: group %q, topic %q: %w", o.queue.group, o.topic, err))
+		err = fmt.Errorf("queue: group %q, topic %q: %w", o.queue.group, o.topic, err)
+		if !errors.Is(err, sarama.ErrRebalanceInProgress) { // it passes with the next try
+			o.trouble(err)
+		}
+		o.queue.onError(err)
 		if wait.next(ctx) != nil {
 			return nil
 		}
 	}
+}
+
+// trouble notes why there is no work to be had; nil when there may be.
+func (o *ownership) trouble(err error) {
+	q := o.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if delete(q.troubles, o); err != nil {
+		q.troubles[o] = err
+	}
+}
+
+// Trouble implements queue.Troubled: it is why an Own that goes on can't take part in the group.
+func (q *Queue) Trouble() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, err := range q.troubles {
+		return err
+	}
+	return nil
 }
 
 // leaveUnlessWorking begins to leave the group. While there is work, that has to wait until the work has returned.
@@ -125,6 +152,7 @@ func groupConfig(n *network) *sarama.Config {
 	c := n.config()
 	c.Net.ReadTimeout = max(c.Net.ReadTimeout, c.Consumer.Group.Rebalance.Timeout+5*time.Second) // joining waits for all others
 	c.Consumer.Group.ResetInvalidOffsets = true
+	c.Consumer.Group.Rebalance.Retry.Max = 0 // persist tries again, and tells; the client would keep quiet for a minute
 	c.Consumer.Return.Errors = true
 	c.Consumer.Fetch.Default = 1
 	return c
@@ -133,6 +161,7 @@ func groupConfig(n *network) *sarama.Config {
 // Setup is called when the partitions have been shared out.
 func (o *ownership) Setup(s sarama.ConsumerGroupSession) error {
 	o.setWorking(true)
+	o.trouble(nil)
 	q := o.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -10,6 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/cqrs-server/cqrs/queue"
 )
 
@@ -264,4 +269,42 @@ func TestOwnWithPositionThatIsGone(t *testing.T) {
 		}
 		m.leave(t)
 	})
+}
+
+// The brokers are away when Own is called: it begins when they are back.
+func TestOwnWaitsForTheBrokers(t *testing.T) {
+	cluster, d, c := fakeCluster(t), &switched{}, NewConfig()
+	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, d
+	topic := makeTopic(t, openQueue(t, cluster.ListenAddrs()))
+	q := openQueue(t, cluster.ListenAddrs(), Config(c), Timeout(time.Second))
+	d.set(true)
+	var o owners
+	m := o.join(t, "a", q, topic)
+	eventually(t, "its trouble to be seen", func() bool { return q.Trouble() != nil })
+	select {
+	case err := <-m.done:
+		t.Fatalf("it gave up: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	d.set(false)
+	eventually(t, "work", func() bool { return o.shared(m) && q.Trouble() == nil })
+	m.leave(t)
+}
+
+// A group that has no coordinator, as where the brokers can't make its topic, gives no work: that is told until it has one.
+func TestTroubleOfTheGroup(t *testing.T) {
+	cluster, c := fakeCluster(t), NewConfig()
+	c.Metadata.Retry.Max = 0 // it waits for seconds each time
+	q := openQueue(t, cluster.ListenAddrs(), Config(c))
+	topic := makeTopic(t, q)
+	away := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.FindCoordinator}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+	var o owners
+	m := o.join(t, "a", q, topic)
+	eventually(t, "the trouble to be told", func() bool { return errors.Is(q.Trouble(), sarama.ErrConsumerCoordinatorNotAvailable) })
+	away.Remove()
+	eventually(t, "work", func() bool { return o.shared(m) && q.Trouble() == nil })
+	m.leave(t)
+	if err := q.Trouble(); err != nil {
+		t.Errorf("nobody owns, and it says %v", err)
+	}
 }

@@ -27,7 +27,7 @@ func call[I, O any](ctx context.Context, s *Store, do func(context.Context, *I, 
 // The pauses between attempts. The longest one is short enough to make use of what little a throttled table lets through.
 const (
 	firstPause   = 25 * time.Millisecond
-	longestPause = 2 * time.Second
+	longestPause = 500 * time.Millisecond
 )
 
 // once switches off the client's retries, whose budget runs dry when many requests are throttled.
@@ -126,6 +126,10 @@ func (s *Store) explain(err error) error {
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
 		return fmt.Errorf("store: table %s, or its index %s, is not there: make it with CreateTable or as the README says, "+
 			"or check the client's region and endpoint: %w", s.table, byTypeIndex, err)
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "ValidationException" {
+		return fmt.Errorf("store: table %s refuses a request: see that its key and its index %s are as CreateTable makes them: %w",
+			s.table, byTypeIndex, err)
 	}
 	return fmt.Errorf("store: table %s: %w", s.table, err)
 }

@@ -70,6 +70,7 @@ type Store struct {
 var (
 	_ store.Store    = (*Store)(nil)
 	_ store.Troubled = (*Store)(nil)
+	_ store.Checker  = (*Store)(nil)
 )
 
 // Option changes how a Store works.

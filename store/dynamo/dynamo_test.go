@@ -9,8 +9,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -165,7 +167,11 @@ func TestInvariant9TooLarge(t *testing.T) {
 			r.Events[0].Data, r.Key = make([]byte, s.Limit()), strings.Repeat("k", 21<<10)
 		}, "make the event smaller"},
 		"remarks": {func(r *store.Record) { r.Remarks = make([]byte, 410<<10) }, "shorten"},
-		"type":    {func(r *store.Record) { r.Events[0].Type = strings.Repeat("t", 2047) }, "shorter name"},
+		"segment": {func(r *store.Record) {
+			r.Events[0].Data, r.Events[0].Segment = make([]byte, s.Limit()), strings.Repeat("s", 21<<10)
+		}, "make the event smaller"},
+		"events": {func(r *store.Record) { r.Events = slices.Repeat(r.Events, 105_000) }, "shorten"},
+		"type":   {func(r *store.Record) { r.Events[0].Type = strings.Repeat("t", 2047) }, "shorter name"},
 	} {
 		r := w.record([]byte("a"))
 		w.t--
@@ -175,7 +181,15 @@ func TestInvariant9TooLarge(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), r.Command.String()) {
 			t.Errorf("%s: %.300v", name, err)
 		}
+		if early := s.Check(&r); early == nil || early.Error() != strings.TrimPrefix(err.Error(), "put: ") {
+			t.Errorf("%s: Check tells %.300v", name, early)
+		}
 	}
+	fits.T = 0 // nor has one that is still to be accepted
+	if err := s.Check(&fits); err != nil {
+		t.Errorf("what fits: %v", err)
+	}
+	fits.T = 1
 	if after := n.Count("BatchWriteItem") + n.Count("PutItem"); after != before {
 		t.Errorf("%d requests wrote something", after-before)
 	}
@@ -559,5 +573,46 @@ func TestCreateTable(t *testing.T) {
 	defer client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &other})
 	if err := dynamo.New(client, other).CreateTable(t.Context()); err == nil || !strings.Contains(err.Error(), "no event store") {
 		t.Errorf("another table: %v", err)
+	}
+	if _, err := dynamo.New(client, other).Last(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "as CreateTable makes them") {
+		t.Errorf("it is used all the same: %v", err)
+	}
+}
+
+// A table without the index takes everything, and is found out by the first Query.
+func TestTableWithoutIndex(t *testing.T) {
+	client, name := newClient(address(t), nil), "test-"+uuid.NewString()
+	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{TableName: &name, BillingMode: types.BillingModePayPerRequest,
+		AttributeDefinitions: []types.AttributeDefinition{
+			{AttributeName: aws.String("id"), AttributeType: types.ScalarAttributeTypeS},
+			{AttributeName: aws.String("n"), AttributeType: types.ScalarAttributeTypeN}},
+		KeySchema: []types.KeySchemaElement{
+			{AttributeName: aws.String("id"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("n"), KeyType: types.KeyTypeRange}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &name})
+	s, w := dynamo.New(client, name), newWorld()
+	mustPut(t, s.Put, w.record([]byte("a")))
+	for _, err = range s.Query(t.Context(), store.Query{}) {
+	}
+	if err == nil || !strings.Contains(err.Error(), "index by-type") {
+		t.Errorf("%v", err)
+	}
+}
+
+// DescribeTable may know nothing yet of a table that was just made.
+func TestCreateTableThatIsNotSeenAtOnce(t *testing.T) {
+	var left atomic.Int32
+	left.Store(2)
+	url := address(t)
+	n := dynamofaults.New(t, func(c *dynamofaults.Call) (*http.Response, error) {
+		if c.Op == "DescribeTable" && left.Add(-1) >= 0 {
+			return c.Error(http.StatusBadRequest, "ResourceNotFoundException"), nil
+		}
+		return c.Pass()
+	})
+	if err := dynamo.New(newClient(url, n), newTable(t, url)).CreateTable(t.Context()); err != nil || left.Load() >= 0 {
+		t.Errorf("%v", err)
 	}
 }

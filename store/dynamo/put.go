@@ -168,6 +168,28 @@ func (s *Store) newEntry(r *store.Record, m *lineMaker) (e *entry, err error) {
 	return e, err
 }
 
+// surelyFits is what a record may hold beside payloads of the limit, so that all its items surely fit.
+const surelyFits = 8 << 10
+
+// Check implements store.Checker: an item of the log has to hold a commit without its payloads, and others one event each.
+func (s *Store) Check(r *store.Record) error {
+	beside, largest := len(r.Key)+len(r.CommandType)+len(r.Code)+len(r.Remarks), 0
+	for _, h := range r.Trace {
+		beside += len(h.Key) + len(h.Value) + 8
+	}
+	for i := range r.Events {
+		e := &r.Events[i]
+		beside, largest = beside+len(e.Segment)+4*len(e.Type)+8, max(largest, len(e.Data))
+	}
+	if beside < surelyFits && largest <= s.Limit() {
+		return nil
+	}
+	whole := *r
+	whole.T = max(r.T, 1)
+	_, err := s.newEntry(&whole, new(lineMaker))
+	return err
+}
+
 func check(r *store.Record) error {
 	switch {
 	case r.T == 0:

@@ -21,19 +21,26 @@ func (s *Store) CreateTable(ctx context.Context) error {
 	if _, there := errors.AsType[*types.ResourceInUseException](err); err != nil && !there {
 		return fmt.Errorf("create table: %w", err)
 	}
-	for {
+	for began := time.Now(); ; {
 		out, err := call(ctx, s, s.client.DescribeTable, &dynamodb.DescribeTableInput{TableName: &s.table})
-		if err != nil {
+		_, unseen := errors.AsType[*types.ResourceNotFoundException](err)
+		switch {
+		case unseen && time.Since(began) < seenWithin:
+		case err != nil:
 			return fmt.Errorf("create table: %w", err)
-		}
-		if err := s.checkTable(out.Table); err != nil || active(out.Table) {
-			return err
+		default:
+			if err := s.checkTable(out.Table); err != nil || active(out.Table) {
+				return err
+			}
 		}
 		if !wait(ctx, 500*time.Millisecond) {
 			return fmt.Errorf("create table %s: it is not active yet: %w", s.table, ctx.Err())
 		}
 	}
 }
+
+// seenWithin is how long DescribeTable may know nothing of a table that was made: it is eventually consistent.
+const seenWithin = 30 * time.Second
 
 func (s *Store) tableInput() *dynamodb.CreateTableInput {
 	return &dynamodb.CreateTableInput{
