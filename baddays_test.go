@@ -305,7 +305,6 @@ func TestForeignProgramSendsAndHears(t *testing.T) {
 	}
 }
 
-// hearRecords reads the next n messages.
 // The feedback was dropped before a sender with a store asked for it: the store knows how the command ended.
 func TestSenderWhoseFeedbackWasDropped(t *testing.T) {
 	c := newCluster(t, 1)
@@ -356,6 +355,7 @@ func TestForeignDeadLetterIsSentAgainEdited(t *testing.T) {
 	})
 }
 
+// hearRecords reads the next n messages.
 func hearRecords(t *testing.T, client *kgo.Client, n int) (list []map[string]string) {
 	t.Helper()
 	for len(list) < n {

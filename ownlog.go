@@ -17,10 +17,12 @@ import (
 
 // sight is a place in the log where the owner has been.
 type sight struct {
-	offset int64
-	anchor anchor // of the message before it
-	at     time.Time
+	place
+	at time.Time
 }
+
+// reviewWithin is how long a look may take: it comes again, and meanwhile no command is handled.
+const reviewWithin = time.Second
 
 // review looks at the last sight, and takes another.
 func (v *served) review(ctx context.Context) error {
@@ -35,6 +37,8 @@ func (v *served) review(ctx context.Context) error {
 		return v.stray(ctx, err)
 	}
 	if last.offset > 0 && last.anchor != (anchor{}) {
+		ctx, cancel := context.WithTimeout(ctx, reviewWithin)
+		defer cancel()
 		err := v.shard.holds(ctx, last.offset-1, last.anchor)
 		dropped, ok := errors.AsType[*queue.RangeError](err)
 		switch {
@@ -45,16 +49,16 @@ func (v *served) review(ctx context.Context) error {
 			return nil // it can't be read at the moment
 		}
 	}
-	v.sight.offset, v.sight.anchor = p.offset, p.anchor
+	v.sight.place = place{p.offset, p.anchor}
 	return nil
 }
 
-// reviewCommands looks at the last command that was handled when it looked before.
-func (v *served) reviewCommands(ctx context.Context, last sight) error {
-	if last.offset == 0 {
+// reviewCommands looks at a command that was handled: the last one when it looked before, or when what it had handled was noted.
+func (v *served) reviewCommands(ctx context.Context, last place) error {
+	if last.offset == 0 || v.shard.rt.stepped {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	ctx, cancel := context.WithTimeout(ctx, reviewWithin)
 	defer cancel()
 	msgs, err := v.queue.Read(ctx, topicCommands, v.shard.n, last.offset-1, 1)
 	if err != nil || msgs[0].Offset != last.offset-1 || anchorOf(msgs[0].Value) == last.anchor {

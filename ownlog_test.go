@@ -92,6 +92,29 @@ func TestOwnerFindsThatItsCommandsWereWrittenAgain(t *testing.T) {
 	}
 }
 
+// So does one that was not there meanwhile.
+func TestOwnerThatComesBackFindsThatItsCommandsWereWrittenAgain(t *testing.T) {
+	inner, err := boltqueue.Open(filepath.Join(t.TempDir(), "queue"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inner.Close() })
+	cfg, dir, q := counterConfig(), t.TempDir(), &rewritten{Queue: inner, topic: "commands"}
+	cfg.Queue = q
+	rt, _, stop := start(t, dir, cfg)
+	for range 3 {
+		mustDo(t, rt, add{Name: "a", By: 1})
+	}
+	stop()
+	q.from.Store(1)
+	rt, _, stop = start(t, dir, cfg)
+	eventually(t, func() bool { return stopped(rt) })
+	stop()
+	q.from.Store(0) // as it was
+	rt, _, _ = start(t, dir, cfg)
+	mustDo(t, rt, add{Name: "a", By: 1})
+}
+
 func stopped(rt *cqrs.Runtime) bool {
 	why := rt.Health()[0].Retrying
 	return why != nil && strings.Contains(why.Error(), "holds another message")

@@ -40,11 +40,10 @@ type served struct {
 	reached offsets // as settled and handled, while feedback is on its way
 	telling telling
 
-	sight   sight
-	command sight // of the commands, in the same way
-	strayed error // why the work on the shard has ended
-
-	lastCommand sight // the last one that was handled
+	sight       sight
+	command     place // a command that was handled a while ago
+	lastCommand place // the last one that was
+	strayed     error // why the work on the shard has ended
 
 	heard heardBefore
 	saved offsets   // what the queue was told of settled and handled

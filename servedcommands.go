@@ -68,7 +68,7 @@ func (q *servedCommands) Ack(_ context.Context, n int) error {
 	if n > 0 {
 		last := &q.took[n-1]
 		q.reached.handled = last.Offset + 1
-		q.lastCommand = sight{offset: last.Offset + 1, anchor: anchorOf(last.Value)}
+		q.lastCommand = place{last.Offset + 1, anchorOf(last.Value)}
 		q.reach()
 	}
 	return nil

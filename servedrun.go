@@ -139,6 +139,9 @@ func (v *served) takeUp(ctx context.Context) error {
 		return err
 	}
 	own, err := v.loadOffsets()
+	if err == nil {
+		err = v.reviewCommands(ctx, v.command)
+	}
 	if err != nil {
 		return err
 	}
@@ -212,15 +215,18 @@ func (v *served) fillStore(ctx context.Context) (err error) {
 func (v *served) save() error {
 	b := v.batch
 	raw := binary.BigEndian.AppendUint64(nil, uint64(v.settled))
-	raw = binary.BigEndian.AppendUint64(raw, uint64(v.handled))
+	raw = append(binary.BigEndian.AppendUint64(raw, uint64(v.handled)), v.lastCommand.encode()...)
 	return b.tx.Bucket(b.agg.stateName).Put(offsetsKey, raw)
 }
 
+// loadOffsets reads what save has written, the command that it looks at next, too.
 func (v *served) loadOffsets() (o offsets, err error) {
 	raw, err := v.shard.state(offsetsKey)
-	if err == nil && len(raw) == 16 {
+	if err == nil && len(raw) >= 16 {
 		o.settled = int64(binary.BigEndian.Uint64(raw))
 		o.handled = int64(binary.BigEndian.Uint64(raw[8:]))
+		v.command = decodePlace(raw[16:])
+		v.lastCommand = v.command
 	}
 	return o, err
 }
