@@ -324,6 +324,48 @@ func TestSenderWhoseFeedbackWasDropped(t *testing.T) {
 	}
 }
 
+// lagging is a queue whose feedback is not read until it may be.
+type lagging struct {
+	*kafka.Queue
+	may chan struct{}
+}
+
+func (q *lagging) Read(ctx context.Context, topic string, shard int, from int64, max int) ([]queue.Message, error) {
+	if topic == "feedback" {
+		select {
+		case <-q.may:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return q.Queue.Read(ctx, topic, shard, from, max)
+}
+
+// The feedback was dropped before a process came to hear it: who waits there already is not left waiting.
+func TestFeedbackThatWasDroppedBeforeItWasHeard(t *testing.T) {
+	c, may := newCluster(t, 1), make(chan struct{})
+	a := c.add("")
+	s := c.add("", func(cfg *cqrs.Config) {
+		cfg.Role, cfg.Queue = cqrs.Sender, &lagging{cfg.Queue.(*kafka.Queue), may}
+	})
+	accepted := sendAll(t, s.rt, add{Name: "k1", By: 1})[0]
+	refused := sendAll(t, s.rt, add{Name: "k1", Mode: "reject"})[0]
+	eventually(t, func() bool {
+		_, end, err := a.q.Bounds(t.Context(), "feedback", 0)
+		return err == nil && end == 2
+	})
+	if err := c.admin().DeleteRecords(c.prefix+"feedback", map[int32]int64{0: 2}); err != nil {
+		t.Fatal(err)
+	}
+	close(may)
+	if out, err := accepted.Wait(patience(t)); err != nil || out.T != 1 || len(out.Events) != 1 {
+		t.Errorf("%+v %v", out, err)
+	}
+	if _, err := refused.Wait(patience(t)); err == nil || !strings.Contains(err.Error(), "send it again under the same id") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A dead letter of a command that another program sent can be edited and sent again, like any.
 func TestForeignDeadLetterIsSentAgainEdited(t *testing.T) {
 	c := newCluster(t, 1)

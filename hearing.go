@@ -110,7 +110,11 @@ func (s *Shard) hearing(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	s.heardAll.CompareAndSwap(-1, end)
-	return max(s.heardAll.Load(), start), nil
+	heard := s.heardAll.Load()
+	if heard < start { // it was dropped before it was heard
+		s.rt.receipts.loseAll(s.n)
+	}
+	return max(heard, start), nil
 }
 
 func (s *Shard) heardUpTo(offset int64) {

@@ -101,6 +101,28 @@ func (q *receipts) lose(list []ended) {
 	}
 }
 
+// loseAll is lose for all commands of a shard.
+func (q *receipts) loseAll(shard int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, r := range q.waiting {
+		var others *Receipt // one id may have been sent with several keys
+		for r != nil {
+			next := r.next
+			if r.Shard == shard {
+				r.lost = true
+				close(r.done)
+			} else {
+				r.next, others = others, r
+			}
+			r = next
+		}
+		if q.waiting[id] = others; others == nil {
+			delete(q.waiting, id)
+		}
+	}
+}
+
 // waitsFor tells whether somebody waits for a command.
 func (q *receipts) waitsFor(id uuid.UUID) bool {
 	q.mu.Lock()

@@ -13,7 +13,8 @@ import (
 // ScrubOptions say how Scrub goes about it.
 type ScrubOptions struct {
 	// Tables has the log folded anew beside the tables, and every row, index entry and old version compared. It takes the time of
-	// building the aggregates, and the room of a copy of them in the folder for temporary files.
+	// building the aggregates, and the room of a copy of them in the folder for temporary files. Where a fold that failed was mended and
+	// folded again under the same Version, what stands between differs: the code of now folds it at its own t.
 	Tables bool
 	// Rate is how many commits a second are looked at, at the most. Defaults to 0: no limit.
 	Rate int
