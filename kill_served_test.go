@@ -106,3 +106,12 @@ func TestKilledAtEveryStepWithQueueAndStoreApart(t *testing.T) {
 	running.Wait()
 	figure(t, "kills with queue and store apart", "%d, at %d steps and from outside", len(all), len(steps))
 }
+
+// Invariant 15: what the store knew before the aggregate, an output of the program's own hears of.
+func TestKilledBeforeTheFirstCommitOutputsMissNothing(t *testing.T) {
+	for _, step := range []string{"prune#1", "commit#1", "file: commit#1"} {
+		dir := t.TempDir()
+		killOnce(t, apart, dir, step, true)
+		apart.check(t, dir, true)
+	}
+}

@@ -128,10 +128,13 @@ func (b *batch) admit(c *Commit, offset int64) (now, again bool, err error) {
 		found = false // who decided it could not know that the command had been refused, and nor can all who accept it
 	}
 	if found && (m.t <= b.pos.t) && !mutant.Is("dedup by position only") {
-		if m.t > 0 && m.at() == offset {
-			c.T, again = m.t, true
+		if again, err = m.t > 0 && m.at() == offset, nil; !again {
+			again, err = b.passStored(c, &m, offset)
 		}
-		return false, again, b.passStored(c, &m)
+		if again {
+			c.T = m.t
+		}
+		return false, again, err
 	}
 	if c.Prev != nil && Digest(c.Prev) != b.pos.digest && !mutant.Is("void commit accepted") {
 		return false, false, nil

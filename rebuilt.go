@@ -58,15 +58,19 @@ func (s *Shard) halfBuilt() (bool, error) {
 	return is && s.agg().position().t < r.last, err
 }
 
-// passStored notes that the log has come to a commit that came from the store. One that was void at this place, or stands here once more,
-// is passed over.
-func (b *batch) passStored(c *Commit, m *mark) error {
+// passStored notes that the log has come to a commit that came from the store, and where that is: who owns the shard may have to tell of it, as of
+// any other. One that was void at this place, or stands here once more, is passed over.
+func (b *batch) passStored(c *Commit, m *mark, offset int64) (passed bool, err error) {
 	r, yet := b.rebuilding()
 	if !yet || m.t <= r.t || len(m.refusal) != len(r.digest) || c.Prev != nil && Digest(c.Prev).next(c.bytes) != Digest(m.refusal) {
-		return nil
+		return false, nil
 	}
 	r.t, r.digest = m.t, Digest(m.refusal)
-	return b.setRebuilt(&r)
+	if err := b.setRebuilt(&r); err != nil || mutant.Is("commit from the store told to nobody") {
+		return false, err
+	}
+	found := mark{t: m.t, payload: m.payload, refusal: binary.BigEndian.AppendUint64(nil, uint64(offset))}
+	return true, b.setMark(c.Command[:], &found)
 }
 
 // endRebuilt notes that the log has come to a commit that did not come from the store, or to its end.

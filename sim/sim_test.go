@@ -172,7 +172,7 @@ var rare = []string{
 	"void commit", "void refusal", "duplicate commit in the log", "duplicate refusal in the log", "batch interleaved", "two owners",
 	"decided in the past: count", "decided in the past: edit", "refused: conflict", "refused: rejected", "refused: basis",
 	"refused: validation", "failed fold", "folded again", "dead letter sent again", "dead letter discarded", "dead letter, and then decided",
-	"foreign commit accepted", "id conflict told", "log dropped", "read of a pruned t", "history of rebuilds", "next version took over",
+	"foreign commit accepted", "id conflict told", "log dropped", "read of a pruned t", "history of rebuilds", "next version took over", "an output saw a commit again",
 	"history of owners that overtake each other", "history without faults",
 	"receipt: accepted", "receipt: rejected", "receipt: id-conflict", "receipt: process-command", "sent twice",
 	"other payload under the same id", "send of unknown outcome", "send refused",
@@ -187,7 +187,7 @@ func (s *sum) checkRare(t *testing.T) {
 		}
 	}
 	for _, call := range []string{"append to commands", "append to events", "append to feedback", "append to dead", "read events",
-		"bounds of events", "poll commands", "put", "put new", "commit of commands", "commit of events"} {
+		"bounds of events", "poll commands", "put", "put new", "output", "commit of commands", "commit of events"} {
 		for _, when := range []string{"crash before ", "crash after "} {
 			if s.counts[when+call] == 0 {
 				t.Errorf("in %d histories there was no %s%s", s.histories, when, call)

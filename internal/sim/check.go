@@ -29,6 +29,7 @@ func (w *World) check() {
 		l.checkStore()
 		l.checkOutcomes()
 		l.checkOrder()
+		l.checkOutput()
 		w.counts["commits"] += len(l.accepted)
 	}
 	w.checkReceipts()

@@ -32,6 +32,7 @@ const (
 	storeThrottled
 	storeDown
 	storeReadFails
+	outputFails
 	diskFails
 	diskUnknown
 	powerCut
@@ -85,6 +86,7 @@ var kinds = [numKinds]struct {
 	storeThrottled:  {"store throttled", 0.04},
 	storeDown:       {"store down for a while", 0.001},
 	storeReadFails:  {"store read fails", 0.03},
+	outputFails:     {"output fails", 0.02},
 	diskFails:       {"file commit fails, not applied", 0.03},
 	diskUnknown:     {"file commit fails, applied", 0.03},
 	powerCut:        {"power cut in a commit", 0},

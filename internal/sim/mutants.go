@@ -11,6 +11,7 @@ var Mutants = []string{
 	"as-of off by one",
 	"basis not honoured",
 	"batch published in part",
+	"commit from the store told to nobody",
 	"commit without all its events",
 	"contiguity unchecked",
 	"dead letter lost",

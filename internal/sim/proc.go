@@ -61,6 +61,8 @@ func (p *proc) config() cqrs.Config {
 	}
 	if p.sender {
 		c.Role = cqrs.Sender
+	} else {
+		c.Plan = p.plan()
 	}
 	if p.next != "" {
 		c.Next = &cqrs.Aggregate{Version: p.next, Aggregator: aggregator{}, Tables: allTables()}

@@ -60,6 +60,7 @@ type World struct {
 	lotSource rand.PCG
 	looking   *rand.Rand // who reads
 	looked    []look
+	seen      [][]seen // by shard, by outputs
 	moments   int64
 	happened  []FaultID
 	now       time.Time
@@ -171,6 +172,7 @@ func newWorld(o Options) (*World, error) {
 	for range w.shards {
 		w.digests = append(w.digests, map[uint64]cqrs.Digest{})
 		w.told = append(w.told, map[[32]byte]bool{})
+		w.seen = append(w.seen, nil)
 	}
 	w.broker = newBroker(w)
 	if w.rng.IntN(10) < 6 {
