@@ -112,7 +112,7 @@ func (s *Shard) hearing(ctx context.Context) (int64, error) {
 	s.heardAll.CompareAndSwap(-1, end)
 	heard := s.heardAll.Load()
 	if heard < start { // it was dropped before it was heard
-		s.rt.receipts.loseAll(s.n)
+		s.rt.receipts.loseAll(s.n, start)
 	}
 	return max(heard, start), nil
 }

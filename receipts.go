@@ -101,8 +101,8 @@ func (q *receipts) lose(list []ended) {
 	}
 }
 
-// loseAll is lose for all commands of a shard.
-func (q *receipts) loseAll(shard int) {
+// loseAll is lose for all commands of a shard. Of some the feedback queue, which begins at start by now, may have told before.
+func (q *receipts) loseAll(shard int, start int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for id, r := range q.waiting {
@@ -110,7 +110,8 @@ func (q *receipts) loseAll(shard int) {
 		for r != nil {
 			next := r.next
 			if r.Shard == shard {
-				r.lost = true
+				r.lost, r.unheard = true, true
+				r.from.Store(max(r.from.Load(), start))
 				close(r.done)
 			} else {
 				r.next, others = others, r

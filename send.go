@@ -199,6 +199,7 @@ type Receipt struct {
 	done    chan struct{} // closed when the command has ended; nil when the receipt is not followed
 	end     ended
 	lost    bool         // the end could not be learned
+	unheard bool         // what told of it may have been dropped
 	next    *Receipt     // of another Send of the same id
 	from    atomic.Int64 // where to search the feedback queue: it ended there before the command was sent, or does not tell of it before
 }
@@ -320,24 +321,25 @@ func (r *Receipt) search(ctx context.Context) (Outcome, error) {
 // searchQueue finds the end of a command in a feedback queue of its own, unless the marks know it.
 func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 	if s.agg() != nil {
-		m, found, err := s.agg().ended(r.ID)
-		switch marked := r.marked(m); {
-		case err != nil:
-			return Outcome{}, err
-		case found && marked != nil:
-			return Outcome{}, marked
-		case found:
-			return r.found(ctx)
+		if out, known, err := r.searchMarks(ctx, s); known || err != nil {
+			return out, err
 		}
 	}
 	ctx, cancel := r.rt.whileOpen(ctx)
 	defer cancel(nil)
+	end, err := r.searchTo(ctx, s)
+	if err != nil {
+		return Outcome{}, readError(err)
+	}
 	heard := parts{}
-	for f, err := range r.rt.feedback(ctx, r.Shard, r.from.Load(), math.MaxInt64, heard) {
+	for f, err := range r.rt.feedback(ctx, r.Shard, r.from.Load(), end, heard) {
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return Outcome{}, r.unended(context.Cause(ctx))
 		case err != nil && f.Offset < 0:
+			if _, gone := errors.AsType[*queue.RangeError](err); !gone {
+				return Outcome{}, err
+			}
 			return r.untold(ctx, err)
 		case err != nil || !f.tells(r):
 			if heard[r.ID] == nil { // else another Wait would miss its first events
@@ -349,14 +351,31 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 			return r.told(ctx, s, &f)
 		}
 	}
-	return Outcome{}, ErrClosed
+	return r.untold(ctx, errors.New("it came to that too late"))
+}
+
+func (r *Receipt) searchMarks(ctx context.Context, s *Shard) (out Outcome, known bool, err error) {
+	m, found, err := s.agg().ended(r.ID)
+	if err != nil || !found {
+		return out, false, err
+	}
+	if marked := r.marked(m); marked != nil {
+		return out, true, marked
+	}
+	out, err = r.found(ctx)
+	return out, true, err
+}
+
+// searchTo is where to stop: where it may have been told of and dropped, and there are no marks, what is there is all that there will be.
+func (r *Receipt) searchTo(ctx context.Context, s *Shard) (end int64, err error) {
+	if end = math.MaxInt64; r.unheard && s.agg() == nil {
+		_, end, err = r.rt.queue.Bounds(ctx, topicFeedback, r.Shard)
+	}
+	return end, err
 }
 
 // untold is for a command of whose end the feedback queue holds nothing any more. The store has it if it was accepted.
 func (r *Receipt) untold(ctx context.Context, err error) (Outcome, error) {
-	if _, gone := errors.AsType[*queue.RangeError](err); !gone {
-		return Outcome{}, err
-	}
 	if r.rt.store != nil {
 		if c, wrong := r.rt.store.Commit(ctx, r.ID); wrong == nil && c.Payload == r.payload {
 			return r.rt.outcome(ctx, r.Shard, r.ID, false)

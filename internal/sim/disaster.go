@@ -135,6 +135,17 @@ func (w *World) sameBefore(shard int, offset int64) bool {
 	return at >= 0 && at < len(now) && at < len(was) && bytes.Equal(now[at].Value, was[at].Value)
 }
 
+// wroteOn tells whether others had written again exactly as much as was lost when a process, which had not read that, appended what follows.
+func (p *proc) wroteOn(shard int, s *stand) bool {
+	by := p.w.broker.part(eventsTopic, shard).by
+	for at := int(s.offset); at < len(by) && at <= len(p.w.gone[shard]); at++ {
+		if by[at] == p {
+			return at > 0 && by[at-1] != p
+		}
+	}
+	return false
+}
+
 func (w *World) checkStopped(p *proc, shard int, s *stand) {
 	if now := w.readLedger(shard).digests; w.disaster == truncated && s.t < uint64(len(now)) && now[s.t] == s.digest {
 		w.count("the log was written again as it was") // the same commands were decided again: to go on is right
@@ -142,6 +153,10 @@ func (w *World) checkStopped(p *proc, shard int, s *stand) {
 	}
 	if w.disaster == truncated && w.sameBefore(shard, s.offset) {
 		w.count("the same message where another log was") // it is all that a process can compare
+		return
+	}
+	if w.disaster == truncated && p.wroteOn(shard, s) {
+		w.count("an owner wrote on where others had written what was lost") // in a program it looks at what it had applied, twice a second
 		return
 	}
 	digest, t := p.rt.Shard(shard).Digest()
