@@ -307,7 +307,7 @@ func (w *World) checkRebuild() {
 	p.open()
 	w.procs = append(w.procs, p)
 	for shard := range w.shards {
-		for range 200 {
+		for range 5000 {
 			n, err := p.process.Follow(context.Background(), shard)
 			if err != nil {
 				w.fault("13: a new replica: %v", err)

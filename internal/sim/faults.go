@@ -146,6 +146,12 @@ func (w *World) chooseFaults() {
 	case n == 2:
 		w.choose("history of owners that overtake each other", overtakings)
 		return
+	case n == 3:
+		w.choose("history of senders that are ahead of the owner", chases)
+		return
+	case n == 4 && w.archive != nil:
+		w.choose("history of replicas that fall far behind", falls)
+		return
 	}
 	share := 0.2 + 0.7*w.rng.Float64()
 	for k := range numKinds {
@@ -161,6 +167,10 @@ var (
 	// replicas that are built anew again and again, and fall behind what the log still has
 	rebuilds = map[kind]float64{folderLost: 0.004, retention: 0.05, storeReadFails: 0.15, rebalance: 0.01, crash: 0.004, pausing: 0.01}
 	// batches that fall apart
+	// decisions that rest on what the owner does not know yet
+	chases = map[kind]float64{foreignCommit: 0.015, appendSplit: 0.1, pausing: 0.01, rebalance: 0.003}
+	// pieces of the log that are gone when a replica that is half built comes to them
+	falls       = map[kind]float64{folderLost: 0.01, retention: 0.2, storeReadFails: 0.3, pausing: 0.03, crash: 0.01, rebalance: 0.01}
 	overtakings = map[kind]float64{foreignCommit: 0.01, appendLate: 0.1, appendSplit: 0.2, zombie: 0.01, rebalance: 0.01, pausing: 0.01}
 )
 
