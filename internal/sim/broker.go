@@ -67,6 +67,16 @@ func newBroker(w *World) *broker {
 
 func (b *broker) part(topic string, shard int) *partition { return b.topics[topic].shards[shard] }
 
+// messages is how many there are in the topics that are worked through.
+func (b *broker) messages() (n int) {
+	for _, name := range []string{commandsTopic, eventsTopic} {
+		for _, p := range b.topics[name].shards {
+			n += len(p.msgs)
+		}
+	}
+	return n
+}
+
 func (b *broker) commands() (n int) {
 	for _, p := range b.topics[commandsTopic].shards {
 		n += len(p.msgs)

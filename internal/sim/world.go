@@ -404,9 +404,9 @@ func (w *World) drain() {
 	if len(w.faults) > 0 {
 		return
 	}
-	quiet := 0
+	quiet, bound := 0, 300+2*w.broker.messages()
 	for round := 0; quiet < 3; round++ {
-		if round > 300 {
+		if round > bound {
 			w.fault("26: it does not become quiet: %s", strings.Join(w.busy(), ", "))
 			return
 		}
