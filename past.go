@@ -258,21 +258,32 @@ func (s *Shard) AsOfTime(ctx context.Context, instant time.Time) (View, error) {
 	if a == nil {
 		return View{}, errNoView
 	}
-	newest := a.position().t
+	newest := a.position()
+	if newest.t == 0 || newest.latest <= ms {
+		return View{agg: a, t: newest.t}, nil
+	}
 	t, err := a.timeMark(ms)
+	for found := false; err == nil && !found; {
+		if t, found, err = s.lastUntil(ctx, t, ms); err == nil && !found { // another process fills the store
+			sleep(ctx, storePoll)
+			err = ctx.Err()
+		}
+	}
 	if err != nil {
 		return View{}, err
 	}
+	return View{agg: a, t: t}, nil
+}
+
+// lastUntil goes on from t to the last commit before a later one. It is found when the store has that one.
+func (s *Shard) lastUntil(ctx context.Context, t uint64, ms int64) (last uint64, found bool, err error) {
 	for c, err := range s.rt.store.Log(ctx, s.n, t+1) {
-		if err != nil {
-			return View{}, readError(err)
-		}
-		if c.Time > ms || c.T > newest {
-			break
+		if err != nil || c.Time > ms {
+			return t, err == nil, readError(err)
 		}
 		t = c.T
 	}
-	return View{agg: a, t: t}, nil
+	return t, false, nil
 }
 
 // timeMark gives a t up to which no command was later than ms, and from which it is not far to the last such t.

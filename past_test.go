@@ -1,12 +1,18 @@
 package cqrs_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cqrs-server/cqrs"
+	"github.com/cqrs-server/cqrs/store"
+	boltstore "github.com/cqrs-server/cqrs/store/bolt"
 )
 
 // Counters a0, a1, a2 in turn, 1 more each time, one command a second.
@@ -116,6 +122,63 @@ func TestAsOfTime(t *testing.T) {
 		if v, err := rt.Shard(0).AsOfTime(t.Context(), time.Unix(seconds, 0)); err != nil || v.T() != want {
 			t.Errorf("at %d: t %d %v, wanted %d", seconds, v.T(), err, want)
 		}
+	}
+}
+
+// lateStore shows nothing behind a t until it may.
+type lateStore struct {
+	store.Store
+	last  uint64
+	asked chan struct{}
+	may   atomic.Bool
+}
+
+func (s *lateStore) Log(ctx context.Context, shard int, from uint64) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		select {
+		case s.asked <- struct{}{}:
+		default:
+		}
+		for r, err := range s.Store.Log(ctx, shard, from) {
+			if err == nil && r.T > s.last && !s.may.Load() || !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// A replica may be ahead of the store, which its owner fills: what is asked for is waited for.
+func TestAsOfTimeWaitsForTheStore(t *testing.T) {
+	inner, err := boltstore.Open(filepath.Join(t.TempDir(), "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inner.Close() })
+	late := &lateStore{Store: inner, last: 3, asked: make(chan struct{}, 1)}
+	cfg := counterConfig()
+	cfg.Store = late
+	rt, _, _ := start(t, t.TempDir(), cfg)
+	for n := range 10 {
+		mustDo(t, rt, add{Name: "a", By: 1}, cqrs.WithTime(time.Unix(int64(1000+n), 0)))
+	}
+	for len(late.asked) > 0 {
+		<-late.asked
+	}
+	got := make(chan uint64, 1)
+	go func() {
+		v, err := rt.Shard(0).AsOfTime(t.Context(), time.Unix(1005, 0))
+		if err != nil {
+			t.Error(err)
+		}
+		got <- v.T()
+	}()
+	<-late.asked
+	late.may.Store(true)
+	if at := <-got; at != 6 {
+		t.Errorf("t %d", at)
+	}
+	if v, err := rt.Shard(0).AsOfTime(t.Context(), time.Unix(2000, 0)); err != nil || v.T() != 10 {
+		t.Errorf("t %d %v", v.T(), err)
 	}
 }
 
