@@ -135,15 +135,22 @@ type lateStore struct {
 
 func (s *lateStore) Log(ctx context.Context, shard int, from uint64) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
-		select {
-		case s.asked <- struct{}{}:
-		default:
-		}
 		for r, err := range s.Store.Log(ctx, shard, from) {
-			if err == nil && r.T > s.last && !s.may.Load() || !yield(r, err) {
+			if err == nil && r.T > s.last && !s.may.Load() {
+				signalled(s.asked)
+				return
+			}
+			if !yield(r, err) {
 				return
 			}
 		}
+	}
+}
+
+func signalled(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -160,9 +167,6 @@ func TestAsOfTimeWaitsForTheStore(t *testing.T) {
 	rt, _, _ := start(t, t.TempDir(), cfg)
 	for n := range 10 {
 		mustDo(t, rt, add{Name: "a", By: 1}, cqrs.WithTime(time.Unix(int64(1000+n), 0)))
-	}
-	for len(late.asked) > 0 {
-		<-late.asked
 	}
 	got := make(chan uint64, 1)
 	go func() {
