@@ -19,6 +19,12 @@ import (
 func pastOf(t *testing.T, n int) *cqrs.Runtime {
 	t.Helper()
 	rt, _, _ := start(t, t.TempDir(), counterConfig())
+	sendInOneBatch(t, rt, n)
+	return rt
+}
+
+func sendInOneBatch(t *testing.T, rt *cqrs.Runtime, n int) {
+	t.Helper()
 	var envelopes []cqrs.Envelope
 	for i := range n {
 		envelopes = append(envelopes, cqrs.Envelope{
@@ -32,7 +38,6 @@ func pastOf(t *testing.T, n int) *cqrs.Runtime {
 	if _, err := receipts[n-1].Wait(patience(t)); err != nil {
 		t.Fatal(err)
 	}
-	return rt
 }
 
 func TestHistoryOfARow(t *testing.T) {
@@ -165,9 +170,7 @@ func TestAsOfTimeWaitsForTheStore(t *testing.T) {
 	cfg := counterConfig()
 	cfg.Store = late
 	rt, _, _ := start(t, t.TempDir(), cfg)
-	for n := range 10 {
-		mustDo(t, rt, add{Name: "a", By: 1}, cqrs.WithTime(time.Unix(int64(1000+n), 0)))
-	}
+	sendInOneBatch(t, rt, 10)
 	got := make(chan uint64, 1)
 	go func() {
 		v, err := rt.Shard(0).AsOfTime(t.Context(), time.Unix(1005, 0))
