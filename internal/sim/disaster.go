@@ -74,7 +74,8 @@ func (w *World) maybeDisaster() {
 
 func (p *proc) standOf(shard int, cut int64) (s stand) {
 	s.digest, s.t = p.rt.Shard(shard).Digest()
-	s.offset, s.shown = p.reached[shard], p.shown[shard]
+	s.offset = min(p.reached[shard], p.process.Reached(shard)) // less than it was, where it is just being built from the store
+	s.shown = p.shown[shard]
 	// Who writes on at the very end can't know, and the store does.
 	s.bound = s.t > 0 && (p.w.disaster != truncated || s.offset > cut && s.offset != p.w.broker.part(eventsTopic, shard).end())
 	return s
