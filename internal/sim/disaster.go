@@ -40,7 +40,7 @@ func (w *World) maybeDisaster() {
 	w.disaster, w.happened = w.plannedDisaster, append(w.happened, id)
 	w.note("disaster", w.disaster.String())
 	w.count(w.disaster.String())
-	for _, k := range []kind{folderLost, snapshotBack, retention, offsetsBack} {
+	for _, k := range []kind{folderLost, builtSlowly, snapshotBack, retention, offsetsBack} {
 		w.chances[k].rate = 0
 	}
 	w.broker.late = nil

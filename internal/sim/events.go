@@ -32,6 +32,7 @@ var happenings = []struct {
 	{garbageLetter, func(w *World) { w.garbage(deadTopic) }},
 	{otherVersion, (*World).otherVersion},
 	{folderLost, (*World).loseFolder},
+	{builtSlowly, (*World).buildSlowly},
 	{snapshotBack, (*World).snapshots},
 	{codeChanged, (*World).changeCode},
 	{versionChanged, (*World).changeVersion},
@@ -334,6 +335,27 @@ func (w *World) loseFolder() {
 	p.crash()
 	p.shown = nil
 	_ = os.RemoveAll(p.dir)
+}
+
+// buildSlowly has a replica begin anew, and stops it on its way through the log.
+func (w *World) buildSlowly() {
+	p, shard := w.anyProc(), w.anyShard()
+	if !p.up || p.believes[shard] {
+		return
+	}
+	p.crash()
+	p.shown = nil
+	_ = os.RemoveAll(p.dir)
+	p.open()
+	for range w.rng.IntN(80) {
+		if k := p.worker("shard", shard); k != nil {
+			w.resume(k)
+		}
+	}
+	until := w.ticks + w.rng.IntN(800)
+	for _, k := range p.workers {
+		k.paused = until
+	}
 }
 
 // snapshots takes a snapshot, or goes back to one.

@@ -49,6 +49,7 @@ const (
 	garbageLetter
 	otherVersion
 	folderLost
+	builtSlowly
 	snapshotBack
 	codeChanged
 	versionChanged
@@ -103,6 +104,7 @@ var kinds = [numKinds]struct {
 	garbageLetter:   {"garbage dead letter", 0.0005},
 	otherVersion:    {"other version in the log", 0.001},
 	folderLost:      {"folder lost", 0.001},
+	builtSlowly:     {"replica stopped while it is built", 0.0005},
 	snapshotBack:    {"snapshot restored", 0.001},
 	codeChanged:     {"code changed", 0.0005},
 	versionChanged:  {"version of the aggregate changed", 0.001},
@@ -151,6 +153,7 @@ func (w *World) chooseFaults() {
 		return
 	case n == 4 && w.archive != nil:
 		w.choose("history of replicas that fall far behind", falls)
+		w.refusing, w.toSend = true, 2*w.toSend
 		return
 	}
 	share := 0.2 + 0.7*w.rng.Float64()
@@ -170,7 +173,7 @@ var (
 	// decisions that rest on what the owner does not know yet
 	chases = map[kind]float64{foreignCommit: 0.015, appendSplit: 0.1, pausing: 0.01, rebalance: 0.003}
 	// pieces of the log that are gone when a replica that is half built comes to them
-	falls       = map[kind]float64{folderLost: 0.01, retention: 0.2, storeReadFails: 0.3, pausing: 0.03, crash: 0.01, rebalance: 0.01}
+	falls       = map[kind]float64{builtSlowly: 0.006, retention: 0.01, rebalance: 0.015, pausing: 0.002}
 	overtakings = map[kind]float64{foreignCommit: 0.01, appendLate: 0.1, appendSplit: 0.2, zombie: 0.01, rebalance: 0.01, pausing: 0.01}
 )
 

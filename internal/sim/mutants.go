@@ -41,7 +41,6 @@ var Mutants = []string{
 	"owner reads from where others settled",
 	"position from memory after an unknown commit",
 	"prev left out",
-	"skipped piece of the log passed",
 	"rooted in the batch",
 	"random ids",
 	"rebuild forgets the marks",

@@ -34,6 +34,9 @@ func (w *World) anyName() string { return names[w.rng.IntN(len(names))] }
 // anyCommand makes a command.
 func (w *World) anyCommand() decider {
 	a, b := w.anyName(), w.anyName()
+	if w.refusing && w.toSend < 3*w.opts.commands()/2 && w.rng.IntN(8) > 0 {
+		return odd{"a"}
+	}
 	switch w.rng.IntN(26) {
 	case 0, 1, 2, 3:
 		return open{a, "m" + w.anyName(), 10 * (1 + w.rng.IntN(10))}
@@ -65,6 +68,14 @@ func (w *World) anyCommand() decider {
 		return fare1{a}
 	}
 	return bounded{w.rng.IntN(14)}
+}
+
+// oneIn is how seldom something is sent again.
+func (w *World) oneIn(usually, refusing int) int {
+	if w.refusing {
+		return refusing
+	}
+	return usually
 }
 
 func encode(c decider) []byte {
@@ -100,7 +111,7 @@ func (p *proc) newSend() *send {
 	w := p.w
 	s := &send{command: w.anyCommand()}
 	s.id, _ = w.newID()
-	if n := len(w.sends) - w.oldSends; n > 0 && !p.rooted && w.rng.IntN(8) == 0 {
+	if n := len(w.sends) - w.oldSends; n > 0 && !p.rooted && w.rng.IntN(w.oneIn(8, 3)) == 0 {
 		old := w.sends[w.oldSends+w.rng.IntN(n)]
 		s.id, s.key = old.id, old.key
 		if w.rng.IntN(3) > 0 {

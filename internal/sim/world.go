@@ -72,6 +72,7 @@ type World struct {
 	ticks     int
 	calm      bool // faults have ended
 	opening   bool // a process is being opened
+	refusing  bool // most commands are refused, now, and come again
 
 	keep            uint64 // how many t of the past can be read; 0: all
 	shards          int
