@@ -24,31 +24,38 @@ type sight struct {
 // reviewWithin is how long a look may take: it comes again, and meanwhile no command is handled.
 const reviewWithin = time.Second
 
-// review looks at the last sight, and takes another.
+// review looks now and then at what was handled, and at what was applied.
 func (v *served) review(ctx context.Context) error {
 	if v.strayed != nil || v.shard.rt.stepped || time.Since(v.sight.at) < lookEvery {
 		return v.strayed
 	}
-	last, p := v.sight, v.shard.agg().position()
 	v.sight.at = time.Now()
-	seen := v.command
-	v.command = v.lastCommand
-	if err := v.reviewCommands(ctx, seen); err != nil {
+	err := v.reviewCommands(ctx, v.command)
+	if v.command = v.lastCommand; err == nil {
+		err = v.reviewLog(ctx)
+	}
+	if err != nil {
 		return v.stray(ctx, err)
 	}
-	if last.offset > 0 && last.anchor != (anchor{}) {
+	return nil
+}
+
+// reviewLog looks at the last sight, and takes another where that could be done.
+func (v *served) reviewLog(ctx context.Context) error {
+	if last := v.sight.place; last.offset > 0 && last.anchor != (anchor{}) {
 		ctx, cancel := context.WithTimeout(ctx, reviewWithin)
 		defer cancel()
 		err := v.shard.holds(ctx, last.offset-1, last.anchor)
 		dropped, ok := errors.AsType[*queue.RangeError](err)
 		switch {
 		case errors.Is(err, errOtherLog):
-			return v.stray(ctx, err)
+			return err
 		case ok && dropped.Want < dropped.Start: // by retention
 		case err != nil:
 			return nil // it can't be read at the moment
 		}
 	}
+	p := v.shard.agg().position()
 	v.sight.place = place{p.offset, p.anchor}
 	return nil
 }
@@ -61,7 +68,7 @@ func (v *served) reviewCommands(ctx context.Context, last place) error {
 	ctx, cancel := context.WithTimeout(ctx, reviewWithin)
 	defer cancel()
 	msgs, err := v.queue.Read(ctx, topicCommands, v.shard.n, last.offset-1, 1)
-	if err != nil || msgs[0].Offset != last.offset-1 || anchorOf(msgs[0].Value) == last.anchor {
+	if err != nil || len(msgs) == 0 || msgs[0].Offset != last.offset-1 || anchorOf(msgs[0].Value) == last.anchor {
 		return nil // what can't be read shows when commands are read
 	}
 	start, _, err := v.queue.Bounds(ctx, topicCommands, v.shard.n)
