@@ -21,15 +21,9 @@ func (f mending) AggregateEvent(ctx context.Context, tx *cqrs.Tx, e cqrs.Event) 
 	return counting{}.AggregateEvent(ctx, tx, e)
 }
 
-// What was folded again because a version had failed to fold it is not folded twice by a version that does not fail.
-func TestFoldedAgainOnlyWhereItHadFailed(t *testing.T) {
-	dir, cfg, mended := t.TempDir(), counterConfig(), false
-	cfg.Version, cfg.Aggregator = "1", mending{&mended}
-	rt, _, stop := start(t, dir, cfg)
-	mustDo(t, rt, add{Name: "a", By: 1, Mode: "flawed"})
-	stop()
-	mended = true
-	rt, _, stop = start(t, dir, cfg)
+// foldAgain has the one fold that failed, of the first commit, be tried again.
+func foldAgain(t *testing.T, rt *cqrs.Runtime) {
+	t.Helper()
 	letters, err := rt.DeadLetters(t.Context())
 	if err == nil {
 		err = rt.Resend(t.Context(), letters...)
@@ -40,6 +34,18 @@ func TestFoldedAgainOnlyWhereItHadFailed(t *testing.T) {
 	if _, err := rt.Shard(0).AtLeast(patience(t), 2); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// What was folded again because a version had failed to fold it is not folded twice by a version that does not fail.
+func TestFoldedAgainOnlyWhereItHadFailed(t *testing.T) {
+	dir, cfg, mended := t.TempDir(), counterConfig(), false
+	cfg.Version, cfg.Aggregator = "1", mending{&mended}
+	rt, _, stop := start(t, dir, cfg)
+	mustDo(t, rt, add{Name: "a", By: 1, Mode: "flawed"})
+	stop()
+	mended = true
+	rt, _, stop = start(t, dir, cfg)
+	foldAgain(t, rt)
 	if got := value(t, rt.View(), "a"); got != 1 || value(t, rt.AsOf(1), "a") != 0 {
 		t.Errorf("a is %d", got)
 	}
@@ -78,16 +84,7 @@ func TestFoldedAgainAtItsPlace(t *testing.T) {
 	stop()
 	mended = true
 	rt, _, stop = start(t, dir, cfg)
-	letters, err := rt.DeadLetters(t.Context())
-	if err == nil {
-		err = rt.Resend(t.Context(), letters...)
-	}
-	if err != nil || len(letters) != 1 {
-		t.Fatal(letters, err)
-	}
-	if _, err := rt.AtLeast(patience(t), cqrs.Basis{T: 2}); err != nil {
-		t.Fatal(err)
-	}
+	foldAgain(t, rt)
 	stop()
 	if !reflect.DeepEqual(place, want) || want.Index != 1 {
 		t.Errorf("got %+v, wanted %+v", place, want)
