@@ -35,6 +35,11 @@ func (s *state) clone() *state {
 	return &state{maps.Clone(s.accs), maps.Clone(s.counts), maps.Clone(s.wrote), maps.Clone(s.failed)}
 }
 
+// shows tells whether these are the rows of the state.
+func (s *state) shows(accs map[string]Account, counts map[string]int) bool {
+	return maps.Equal(accs, s.accs) && maps.Equal(counts, s.counts)
+}
+
 // reading is a state that notes what is read.
 type reading struct {
 	*state
