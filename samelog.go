@@ -53,7 +53,7 @@ type topicIDs struct {
 }
 
 // checkLog makes sure that the aggregate follows the log that it followed before: the same topic, with the same message before the
-// position. An aggregate that is new, or too far behind, is brought along from the store first.
+// position, and before where an earlier version stood. An aggregate that is new, or too far behind, is brought along from the store first.
 func (s *Shard) checkLog(ctx context.Context) error {
 	if err := errors.Join(s.hasStrayed(), s.checkTopics(ctx)); err != nil {
 		return err

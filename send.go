@@ -351,7 +351,7 @@ func (r *Receipt) searchQueue(ctx context.Context, s *Shard) (Outcome, error) {
 			return r.told(ctx, s, &f)
 		}
 	}
-	return r.untold(ctx, errors.New("it came to that too late"))
+	return r.untold(ctx, errors.New("this process came to hear it too late"))
 }
 
 func (r *Receipt) searchMarks(ctx context.Context, s *Shard) (out Outcome, known bool, err error) {
