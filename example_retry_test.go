@@ -17,7 +17,7 @@ type buy struct {
 
 type bought struct{ Item string }
 
-func (buy) CommandType() string { return "buy" }
+func (buy) CommandType() string  { return "buy" }
 func (bought) EventType() string { return "bought" }
 
 func (c buy) ProcessCommand(context.Context, *cqrs.Decision) ([]cqrs.Event, error) {
